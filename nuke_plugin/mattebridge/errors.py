@@ -33,7 +33,8 @@ what happened, to which file and frame, and what to do about it.
 
 from __future__ import annotations
 
-from typing import ClassVar, Dict, Iterator, Mapping, Optional, Type, Union
+from collections.abc import Iterator, Mapping
+from typing import ClassVar, Union
 
 Detail = Union[bool, int, float, str]
 
@@ -56,15 +57,15 @@ class MatteBridgeError(Exception):
         *,
         remedy: str = "",
         file: str = "",
-        frame: Optional[int] = None,
-        details: Optional[Mapping[str, Detail]] = None,
+        frame: int | None = None,
+        details: Mapping[str, Detail] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.remedy = remedy or self.default_remedy
         self.file = file
         self.frame = frame
-        self.details: Dict[str, Detail] = dict(details or {})
+        self.details: dict[str, Detail] = dict(details or {})
 
     def __str__(self) -> str:
         where = ""
@@ -74,7 +75,7 @@ class MatteBridgeError(Exception):
             where += f" [{self.file}]"
         return f"{self.message}{where}. {self.remedy}" if self.remedy else f"{self.message}{where}"
 
-    def to_wire(self) -> Dict[str, Union[Detail, Dict[str, Detail], None]]:
+    def to_wire(self) -> dict[str, Detail | dict[str, Detail] | None]:
         """The fields of an `ErrorInfo` (see `mattebridge.messages`)."""
         return {
             "code": self.code,
@@ -232,13 +233,13 @@ class LicenceRefused(Refused):
     default_remedy = "Accept it with `mattebridge models pull NAME`, or choose a model that is allowed."
 
 
-def _subclasses(cls: Type[MatteBridgeError]) -> Iterator[Type[MatteBridgeError]]:
+def _subclasses(cls: type[MatteBridgeError]) -> Iterator[type[MatteBridgeError]]:
     yield cls
     for sub in cls.__subclasses__():
         yield from _subclasses(sub)
 
 
-def error_classes() -> Dict[str, Type[MatteBridgeError]]:
+def error_classes() -> dict[str, type[MatteBridgeError]]:
     """Every error class by its code."""
     return {cls.code: cls for cls in _subclasses(MatteBridgeError)}
 
