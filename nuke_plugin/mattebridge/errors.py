@@ -34,7 +34,7 @@ what happened, to which file and frame, and what to do about it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import ClassVar, Union
+from typing import ClassVar, Optional, Union
 
 Detail = Union[bool, int, float, str]
 
@@ -57,8 +57,8 @@ class MatteBridgeError(Exception):
         *,
         remedy: str = "",
         file: str = "",
-        frame: int | None = None,
-        details: Mapping[str, Detail] | None = None,
+        frame: Optional[int] = None,
+        details: Optional[Mapping[str, Detail]] = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -75,7 +75,7 @@ class MatteBridgeError(Exception):
             where += f" [{self.file}]"
         return f"{self.message}{where}. {self.remedy}" if self.remedy else f"{self.message}{where}"
 
-    def to_wire(self) -> dict[str, Detail | dict[str, Detail] | None]:
+    def to_wire(self) -> dict[str, Union[Detail, dict[str, Detail], None]]:
         """The fields of an `ErrorInfo` (see `mattebridge.messages`)."""
         return {
             "code": self.code,

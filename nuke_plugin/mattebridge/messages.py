@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Union
+from typing import Any, Optional, Union
 
 PROTOCOL_MAJOR = 1
 PROTOCOL_MINOR = 0
@@ -38,7 +38,7 @@ class ErrorInfo:
     message: str
     remedy: str = ""
     file: str = ""
-    frame: int | None = None
+    frame: Optional[int] = None
     details: dict[str, ParamValue] = field(default_factory=dict)
 
 
@@ -112,8 +112,8 @@ class ParamInfo:
     default: ParamValue
     label: str = ""
     hint: str = ""
-    low: float | None = None
-    high: float | None = None
+    low: Optional[float] = None
+    high: Optional[float] = None
     choices: tuple[str, ...] = ()
 
 
@@ -191,7 +191,7 @@ class JobInfo:
     frames_done: int = 0
     submitted_at: float = 0.0
     out: str = ""
-    error: ErrorInfo | None = None
+    error: Optional[ErrorInfo] = None
 
 
 @dataclass(frozen=True)
@@ -485,7 +485,7 @@ class Warning_:
     at: float
     code: str
     message: str
-    frame: int | None = None
+    frame: Optional[int] = None
 
 
 @dataclass(frozen=True)
@@ -528,7 +528,7 @@ class Progress:
     stage: str
     done: int = 0
     total: int = 0
-    frame: int | None = None
+    frame: Optional[int] = None
     fps: float = 0.0
     eta_s: float = 0.0
     position: int = 0
