@@ -176,7 +176,10 @@ class EngineInfo:
 
 @dataclass(frozen=True)
 class JobInfo:
-    """One job as STATUS shows it. ``state``: queued, running, cancelling, done, failed, cancelled."""
+    """One job as STATUS shows it. ``state``: uploading, queued, running, cancelling, done, failed, cancelled.
+
+    ``uploading`` is a job of delivery "exr" or "planes" whose PUTS_DONE has not come.
+    """
 
     key: str
     state: str
@@ -350,7 +353,11 @@ class Submit:
 
 @dataclass(frozen=True)
 class Resume:
-    """C. Attach to a job by key and have every event after ``after`` sent again; 0 is from the beginning."""
+    """C. Attach to a job by key and have every event after ``after`` sent again; 0 is from the beginning.
+
+    Answered with ACCEPTED, then the events, then results that were not TAKEN yet. A key that the server does not know
+    is REJECTED with ``error.details["job_unknown"]`` true: the client then submits the same body under the same key.
+    """
 
     request: int
     key: str
@@ -361,7 +368,9 @@ class Resume:
 class Accepted:
     """S. Answers SUBMIT and RESUME. ``last`` is the newest event's number; ``stored`` what was uploaded already.
 
-    ``stored`` lists pictures as ``role/frame``; ``credit_bytes`` is what may be uploaded before more is granted.
+    ``state`` is as in `JobInfo`. ``stored`` lists pictures as ``role/frame`` (role config: ``config/name``);
+    ``credit_bytes`` is what may be uploaded on this connection before more is granted. In state uploading the client
+    uploads what is not in ``stored`` and then sends PUTS_DONE, also when it did so on an earlier connection.
     """
 
     request: int
@@ -539,7 +548,11 @@ class Progress:
 
 @dataclass(frozen=True)
 class Credit:
-    """B. The sender of CREDIT can take ``add_bytes`` more of blobs for this job."""
+    """B. The sender of CREDIT can take ``add_bytes`` more of blobs for this job.
+
+    Credit belongs to a connection: HELLO voids what either side was granted before. The client grants its first credit
+    for results after ACCEPTED; a server without credit gives nothing.
+    """
 
     key: str
     add_bytes: int
@@ -549,8 +562,10 @@ class Credit:
 class Put:
     """C. Part of one uploaded picture in blob 0. ``role``: plate, mask, core, garbage, background, config.
 
-    Parts come in order; ``offset`` + blob length == ``total_bytes`` ends the picture. ``name`` is the file name (its
-    extension tells the format); for role config the name within the config's folder.
+    Parts come in order; ``offset`` + blob length == ``total_bytes`` ends the picture, and ``offset`` 0 begins it anew
+    (a part that was cut off counts for nothing). ``name`` is the file name (its extension tells the format); for role
+    config the name within the config's folder. A picture without a frame number is frame 0. ``sha256`` (hex, of the
+    whole picture) is in the last part.
     """
 
     key: str
@@ -573,14 +588,17 @@ class Stored:
 
 @dataclass(frozen=True)
 class PutsDone:
-    """C. All that the job needs was uploaded; the job may be queued."""
+    """C. All that the job needs was uploaded; the job may be queued. Sent for a job that is queued, it has no effect."""
 
     key: str
 
 
 @dataclass(frozen=True)
 class Give:
-    """S. Part of one result in blob 0. ``role``: alpha, fgr, comp, cleanplate. Parts come in order."""
+    """S. Part of one result in blob 0. ``role``: alpha, fgr, comp, cleanplate. Parts come in order, as in PUT.
+
+    The terminal event is sent on a connection only after every result that was not TAKEN has been given on it.
+    """
 
     key: str
     role: str
