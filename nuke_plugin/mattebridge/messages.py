@@ -588,7 +588,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class PutsDone:
-    """C. All that the job needs was uploaded; the job may be queued. Sent for a job that is queued, it has no effect."""
+    """C. All that the job needs was uploaded; the job may be queued. For a job that is queued it has no effect."""
 
     key: str
 
