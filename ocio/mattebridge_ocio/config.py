@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-import PyOpenColorIO as ocio
+import PyOpenColorIO as OCIO
 
 from .bundle import search_folders
 from .failure import ColourError
@@ -33,7 +33,7 @@ _REFERENCE_LINEAR_REC709 = "lin_rec709"
 _NUKE_BASE = "studio-config-v2.1.0_aces-v1.3_ocio-v2.3"
 _NUKE_NAMES = {"Linear Rec.709 (sRGB)": "linear", "sRGB - Texture": "sRGB", "Camera Rec.709": "rec709"}
 
-_Build = Callable[[], ocio.Processor]
+_Build = Callable[[], OCIO.Processor]
 
 _digests_lock = threading.Lock()
 _digests_seen: dict[str, str] = {}
@@ -42,7 +42,7 @@ _digests_seen: dict[str, str] = {}
 class ColourConfig:
     """A loaded config with its context. Immutable once made; safe to share between threads."""
 
-    def __init__(self, name: str, config: ocio.Config, context: Mapping[str, str], digest: str = "") -> None:
+    def __init__(self, name: str, config: OCIO.Config, context: Mapping[str, str], digest: str = "") -> None:
         self.name = name
         self.digest = digest
         self._config = config
@@ -63,7 +63,7 @@ class ColourConfig:
         return cls(name, _open(name), context or {}, digest)
 
     @property
-    def ocio_config(self) -> ocio.Config:
+    def ocio(self) -> OCIO.Config:
         """The OCIO object, for reading only."""
         return self._config
 
@@ -85,7 +85,7 @@ class ColourConfig:
     @functools.cached_property
     def working_space(self) -> str:
         """The space of the ``scene_linear`` role. Raises `ColourError` ("config_invalid") where there is none."""
-        space = self._config.getColorSpace(ocio.ROLE_SCENE_LINEAR)
+        space = self._config.getColorSpace(OCIO.ROLE_SCENE_LINEAR)
         if space is None:
             raise ColourError(
                 "config_invalid",
@@ -117,7 +117,7 @@ class ColourConfig:
         space = self._config.getColorSpace(name)
         if space.isData():
             return "it is a data space, without colour"
-        if space.getReferenceSpaceType() == ocio.REFERENCE_SPACE_DISPLAY:
+        if space.getReferenceSpaceType() == OCIO.REFERENCE_SPACE_DISPLAY:
             return "it is a display's space; for a graphic or a video plate state the texture space"
         return ""
 
@@ -125,7 +125,7 @@ class ColourConfig:
         """Spaces that a plate can be in: working space first, then scene-linear, log, and the rest."""
         rank = {"scene-linear": 1, "log": 2}
         fit = [space for space in self._spaces() if not self.unfit_reason(space.getName())]
-        role = self._config.getColorSpace(ocio.ROLE_SCENE_LINEAR)
+        role = self._config.getColorSpace(OCIO.ROLE_SCENE_LINEAR)
         first = role.getName() if role is not None else ""
         fit.sort(key=lambda space: 0 if space.getName() == first else rank.get(space.getEncoding(), 3))
         return tuple(space.getName() for space in fit)
@@ -141,7 +141,7 @@ class ColourConfig:
         """
         reference = _reference()
         return self._transform(
-            lambda: ocio.Config.GetProcessorFromConfigs(
+            lambda: OCIO.Config.GetProcessorFromConfigs(
                 self._context,
                 self._config,
                 space,
@@ -155,7 +155,7 @@ class ColourConfig:
         """The inverse of `to_linear_rec709`."""
         reference = _reference()
         return self._transform(
-            lambda: ocio.Config.GetProcessorFromConfigs(
+            lambda: OCIO.Config.GetProcessorFromConfigs(
                 reference.getCurrentContext(),
                 reference,
                 _REFERENCE_LINEAR_REC709,
@@ -180,7 +180,7 @@ class ColourConfig:
             raise ColourError("view_unknown", f"display '{display}' has no view '{view}'", candidates=views)
         reference = _reference()
         return self._transform(
-            lambda: ocio.Config.GetProcessorFromConfigs(
+            lambda: OCIO.Config.GetProcessorFromConfigs(
                 reference.getCurrentContext(),
                 reference,
                 _REFERENCE_LINEAR_REC709,
@@ -188,23 +188,23 @@ class ColourConfig:
                 self._config,
                 display,
                 view,
-                ocio.TRANSFORM_DIR_FORWARD,
+                OCIO.TRANSFORM_DIR_FORWARD,
             )
         )
 
-    def _spaces(self) -> list[ocio.ColorSpace]:
-        return list(self._config.getColorSpaces(ocio.SEARCH_REFERENCE_SPACE_ALL, ocio.COLORSPACE_ACTIVE))
+    def _spaces(self) -> list[OCIO.ColorSpace]:
+        return list(self._config.getColorSpaces(OCIO.SEARCH_REFERENCE_SPACE_ALL, OCIO.COLORSPACE_ACTIVE))
 
     def _transform(self, build: _Build) -> Transform:
         try:
             return Transform.of(build())
-        except ocio.ExceptionMissingFile as error:
+        except OCIO.ExceptionMissingFile as error:
             raise ColourError(
                 "file_missing",
                 f"a look-up file of the OCIO config '{self.name}' is missing: {error}",
                 remedy="Bring the file back, or send the context variables that its path needs.",
             ) from error
-        except ocio.Exception as error:
+        except OCIO.Exception as error:
             if "aces_interchange" in str(error):
                 raise ColourError(
                     "config_invalid",
@@ -223,12 +223,12 @@ _INTEROP_ALIASES = {
 }
 
 
-def _interop_id(space: ocio.ColorSpace) -> str:
+def _interop_id(space: OCIO.ColorSpace) -> str:
     getter = getattr(space, "getInteropID", None)  # OCIO 2.5 and later
     return str(getter()) if getter is not None else ""
 
 
-def _open(name: str) -> ocio.Config:
+def _open(name: str) -> OCIO.Config:
     if name == NUKE_DEFAULT:
         return _nuke_default()
     if name.startswith(BUILTIN_SCHEME):
@@ -236,27 +236,27 @@ def _open(name: str) -> ocio.Config:
     path = Path(name)
     try:
         if not path.is_dir():
-            return ocio.Config.CreateFromFile(str(path))
+            return OCIO.Config.CreateFromFile(str(path))
         archive, folders = search_folders(path)
-        config = ocio.Config.CreateFromFile(str(archive))
+        config = OCIO.Config.CreateFromFile(str(archive))
         if folders:
             config.clearSearchPaths()
             for folder in folders:
                 config.addSearchPath(str(folder))
         return config
-    except ocio.ExceptionMissingFile as error:
+    except OCIO.ExceptionMissingFile as error:
         raise ColourError("config_missing", f"there is no OCIO config at '{name}'", file=name) from error
-    except ocio.Exception as error:
+    except OCIO.Exception as error:
         raise ColourError("config_invalid", f"OCIO cannot read the config: {error}", file=name) from error
 
 
-def _open_builtin(name: str) -> ocio.Config:
-    known = [entry[0] for entry in ocio.BuiltinConfigRegistry().getBuiltinConfigs()]
+def _open_builtin(name: str) -> OCIO.Config:
+    known = [entry[0] for entry in OCIO.BuiltinConfigRegistry().getBuiltinConfigs()]
     if name in known:
-        return ocio.Config.CreateFromBuiltinConfig(name)
+        return OCIO.Config.CreateFromBuiltinConfig(name)
     candidates = tuple(f"{BUILTIN_SCHEME}{entry}" for entry in known)
     if name == "default" or name.endswith("-latest"):
-        pinned = ocio.ResolveConfigPath(f"{BUILTIN_SCHEME}{name}")
+        pinned = OCIO.ResolveConfigPath(f"{BUILTIN_SCHEME}{name}")
         raise ColourError(
             "config_unpinned",
             f"the OCIO config '{BUILTIN_SCHEME}{name}' means another config in each release of OCIO",
@@ -268,17 +268,17 @@ def _open_builtin(name: str) -> ocio.Config:
     )
 
 
-def _nuke_default() -> ocio.Config:
-    config = ocio.Config.CreateFromBuiltinConfig(_NUKE_BASE)
+def _nuke_default() -> OCIO.Config:
+    config = OCIO.Config.CreateFromBuiltinConfig(_NUKE_BASE)
     for name, alias in _NUKE_NAMES.items():
         space = config.getColorSpace(name)
         space.addAlias(alias)
         config.addColorSpace(space)
-    config.setRole(ocio.ROLE_SCENE_LINEAR, config.getColorSpace("lin_rec709").getName())
+    config.setRole(OCIO.ROLE_SCENE_LINEAR, config.getColorSpace("lin_rec709").getName())
     return config
 
 
-def _context_of(config: ocio.Config, values: Mapping[str, str]) -> ocio.Context:
+def _context_of(config: OCIO.Config, values: Mapping[str, str]) -> OCIO.Context:
     """A context of the config's defaults and the job's values, without the process environment.
 
     A config without an ``environment:`` block declares nothing; it gets the job's values as they are.
@@ -286,11 +286,11 @@ def _context_of(config: ocio.Config, values: Mapping[str, str]) -> ocio.Context:
     variables = {
         name: values.get(name, config.getEnvironmentVarDefault(name)) for name in config.getEnvironmentVarNames()
     }
-    if config.getEnvironmentMode() != ocio.ENV_ENVIRONMENT_LOAD_PREDEFINED:
+    if config.getEnvironmentMode() != OCIO.ENV_ENVIRONMENT_LOAD_PREDEFINED:
         variables.update(values)
     # A copy, not a new one: an archive's context also carries the access to the files inside.
     context = copy.deepcopy(config.getCurrentContext())
-    context.setEnvironmentMode(ocio.ENV_ENVIRONMENT_LOAD_PREDEFINED)
+    context.setEnvironmentMode(OCIO.ENV_ENVIRONMENT_LOAD_PREDEFINED)
     context.clearStringVars()
     for name, value in variables.items():
         context[name] = value
@@ -298,5 +298,5 @@ def _context_of(config: ocio.Config, values: Mapping[str, str]) -> ocio.Context:
 
 
 @functools.lru_cache(maxsize=1)
-def _reference() -> ocio.Config:
-    return ocio.Config.CreateFromBuiltinConfig(_REFERENCE)
+def _reference() -> OCIO.Config:
+    return OCIO.Config.CreateFromBuiltinConfig(_REFERENCE)

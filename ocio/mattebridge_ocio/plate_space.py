@@ -145,8 +145,8 @@ def _by_file_rule(config: ColourConfig, path: str) -> str:
     """The space that a telling file rule gives to ``path``; empty where only the default or a catch-all matches."""
     if not path:
         return ""
-    rules = config.ocio_config.getFileRules()
-    space, index = config.ocio_config.getColorSpaceFromFilepath(path)
+    rules = config.ocio.getFileRules()
+    space, index = config.ocio.getColorSpaceFromFilepath(path)
     if index >= rules.getNumEntries() - 1:
         return ""
     if config.find(space) == config.find("aces_interchange") and _matches_any_name(config, path, index):
@@ -157,7 +157,7 @@ def _by_file_rule(config: ColourConfig, path: str) -> str:
 def _matches_any_name(config: ColourConfig, path: str, index: int) -> bool:
     """Whether rule ``index`` would also match a file of the same type whose name and folder say nothing."""
     suffix = path.rpartition(".")[2]
-    _, matched = config.ocio_config.getColorSpaceFromFilepath(f"/q7/q7.{suffix}")
+    _, matched = config.ocio.getColorSpaceFromFilepath(f"/q7/q7.{suffix}")
     return bool(matched == index)
 
 

@@ -40,7 +40,7 @@ def test_the_order_is_request_header_file_rule_site_default(studio: Path) -> Non
 @pytest.mark.parametrize("uri", [V2, V4, STUDIO])
 def test_the_built_in_rule_for_every_exr_is_never_trusted(uri: str) -> None:
     config = ColourConfig.load(uri)
-    assert config.ocio_config.getColorSpaceFromFilepath(EXR)[0] == "ACES2065-1"
+    assert config.ocio.getColorSpaceFromFilepath(EXR)[0] == "ACES2065-1"
     error = failure(config, PlateHints(path=EXR))
     assert error.kind == "space_unstated"
     assert error.candidates[0] == "ACEScg"
