@@ -264,7 +264,7 @@ def _open_builtin(name: str) -> OCIO.Config:
             candidates=candidates,
         )
     raise ColourError(
-        "config_missing", f"OCIO {ocio.__version__} has no built-in config '{name}'", candidates=candidates
+        "config_missing", f"OCIO {OCIO.__version__} has no built-in config '{name}'", candidates=candidates
     )
 
 
