@@ -22,12 +22,16 @@ _LENGTH = struct.Struct("<I")
 
 
 class Setup(msgspec.Struct, frozen=True, tag=True, kw_only=True):
-    """First message. ``site`` is the site file's text, parsed again by the child; ``folders`` hold model weights."""
+    """First message. ``site`` is the site file's text, parsed again by the child; ``folders`` hold model weights.
+
+    ``roots`` are those of the command line; where there are any they replace the site's. The spool is always allowed.
+    """
 
     device: str = "cpu:0"
     threads: int = 2
     folders: tuple[str, ...] = ()
     site: str = ""
+    roots: tuple[str, ...] = ()
     budget_bytes: int = 0
 
 

@@ -1,0 +1,139 @@
+"""The one place where a client's bytes become a message, and the one where a message becomes bytes.
+
+The tag selects the type, msgspec decodes the header into exactly that type, and whatever it can raise on hostile bytes
+(`DecodeError`, `ValidationError`, `UnicodeDecodeError`, `RecursionError`) becomes `Malformed`. Sizes are refused before
+anything is decoded. What a type cannot say (the form of a key, a time that is a number) is checked here too, so that
+nothing behind this file has to distrust a message.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from mattebridge.messages import (
+    BLOB_BYTES,
+    FROM_CLIENT,
+    HEADER_BYTES,
+    MESSAGE_PARTS,
+    MESSAGES,
+    TAGS,
+    JobRequest,
+)
+
+KEY_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+MESSAGE_BYTES = HEADER_BYTES + (MESSAGE_PARTS - 2) * BLOB_BYTES + 64
+"""Whole size of the largest message, for the transport's own limit."""
+
+_LONGEST_TEXT = 4096
+_DELIVERIES = ("files", "exr", "planes")
+_PRIORITIES = ("interactive", "batch")
+_KINDS_OF_REFUSAL = ("parts", "tag", "size", "decode", "value")
+
+Blobs = tuple[bytes, ...]
+
+
+class Malformed(Exception):
+    """Bytes that are no message of ours. ``kind`` (parts, tag, size, decode, value) labels the counter."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+@dataclass(frozen=True)
+class Received:
+    """A message from a client with its blobs."""
+
+    message: Any
+    blobs: Blobs = ()
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoders: Mapping[bytes, msgspec.msgpack.Decoder[Any]] = {
+    tag: msgspec.msgpack.Decoder(MESSAGES[tag]) for tag in FROM_CLIENT
+}
+_request_decoder = msgspec.msgpack.Decoder(JobRequest)
+
+
+def decode(parts: Sequence[bytes]) -> Received:
+    """The message of one multipart (without the peer's address). Raises `Malformed` and nothing else."""
+    if not 2 <= len(parts) <= MESSAGE_PARTS:
+        raise Malformed("parts", f"a message has 2 to {MESSAGE_PARTS} parts, this one {len(parts)}")
+    decoder = _decoders.get(bytes(parts[0]))
+    if decoder is None:
+        raise Malformed("tag", "the tag is not one that a client sends")
+    if len(parts[1]) > HEADER_BYTES:
+        raise Malformed("size", f"a header of {len(parts[1])} bytes is over the limit of {HEADER_BYTES}")
+    if any(len(blob) > BLOB_BYTES for blob in parts[2:]):
+        raise Malformed("size", f"a blob is over the limit of {BLOB_BYTES} bytes")
+    try:
+        message = decoder.decode(parts[1])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Malformed("decode", f"{parts[0].decode()}: {error}") from error
+    _check_values(message)
+    return Received(message, tuple(parts[2:]))
+
+
+def encode(message: Any, blobs: Sequence[bytes] = ()) -> list[bytes]:
+    """The multipart of a message of ours."""
+    return [TAGS[type(message)], _encoder.encode(message), *blobs]
+
+
+def encode_request(request: JobRequest) -> bytes:
+    """A job's body as the journal keeps it; equal bodies give equal bytes, whatever order their maps came in."""
+    return _canonical.encode(request)
+
+
+def decode_request(body: bytes) -> JobRequest:
+    """The body that `encode_request` wrote."""
+    return _request_decoder.decode(body)
+
+
+def decode_event(tag: bytes, body: bytes) -> Any:
+    """An event out of the journal."""
+    return msgspec.msgpack.decode(body, type=MESSAGES[tag])
+
+
+_canonical = msgspec.msgpack.Encoder(order="deterministic")
+
+
+def _check_values(message: Any) -> None:
+    key = getattr(message, "key", None)
+    if key is not None and not KEY_PATTERN.fullmatch(key):
+        raise Malformed("value", "a job key is 1 to 100 of A-Z a-z 0-9 . _ - and begins with a letter or digit")
+    job = getattr(message, "job", None)
+    if isinstance(job, JobRequest):
+        _check_request(job)
+    for rule, holds in _RULES.items():
+        value = getattr(message, rule, None)
+        if value is not None and not holds(value):
+            raise Malformed("value", f"{rule} = {value!r} is out of range")
+
+
+def _check_request(job: JobRequest) -> None:
+    for name in ("queue_timeout_s", "run_timeout_s"):
+        value = getattr(job, name)
+        if not (math.isfinite(value) and value >= 0):
+            raise Malformed("value", f"{name} = {value!r} is not a time")
+    if job.delivery not in _DELIVERIES:
+        raise Malformed("value", f"delivery {job.delivery[:40]!r} is none of {', '.join(_DELIVERIES)}")
+    if job.priority not in _PRIORITIES:
+        raise Malformed("value", f"priority {job.priority[:40]!r} is none of {', '.join(_PRIORITIES)}")
+    for name in ("plate", "mask", "out", "core", "garbage", "fgr", "comp_over", "comp", "cleanplate", "label"):
+        if len(getattr(job, name)) > _LONGEST_TEXT:
+            raise Malformed("value", f"{name} is longer than {_LONGEST_TEXT} characters")
+
+
+_RULES: Mapping[str, Callable[[Any], bool]] = {
+    "add_bytes": lambda value: 0 < value <= 1 << 40,
+    "offset": lambda value: value >= 0,
+    "total_bytes": lambda value: value >= 0,
+    "after": lambda value: value >= 0,
+    "limit": lambda value: 0 <= value <= 10_000,
+}

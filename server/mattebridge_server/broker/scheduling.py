@@ -1,0 +1,135 @@
+"""What the scheduler is told, remembers and answers: plain values, explained at the head of scheduler.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from mattebridge.errors import MatteBridgeError
+
+JobState = Literal["uploading", "queued", "running", "preempting", "draining", "cancelling"]
+EngineState = Literal["down", "starting", "idle", "busy", "killed"]
+BEFORE_FIRST_WINDOW = -1
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Limits and times, seconds. ``engine_lost_s`` without a beat is a hang; a long step that beats is not."""
+
+    queue_jobs: int = 256
+    client_jobs: int = 64
+    ageing_s: float = 600.0
+    attempts: int = 3
+    start_attempts: int = 5
+    backoff_s: float = 0.5
+    backoff_longest_s: float = 30.0
+    stable_s: float = 10.0
+    engine_start_s: float = 300.0
+    engine_lost_s: float = 30.0
+    cancel_grace_s: float = 20.0
+
+
+# -- instructions --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Run:
+    """Give the job to the engine. ``attempt`` counts its starts from 1."""
+
+    engine: str
+    key: str
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Interrupt:
+    """Ask the engine to stop the job at its next step. ``reason``: cancel, preempt or drain."""
+
+    engine: str
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Requeue:
+    """The job waits again; its engine gave it back or died. ``blamed`` is the window held against it, if any."""
+
+    key: str
+    blamed: int | None = None
+
+
+@dataclass(frozen=True)
+class End:
+    """The job is over. ``outcome``: done, failed, cancelled."""
+
+    key: str
+    outcome: str
+    error: MatteBridgeError | None = None
+
+
+@dataclass(frozen=True)
+class StartEngine:
+    """Start the engine's process."""
+
+    engine: str
+
+
+@dataclass(frozen=True)
+class KillEngine:
+    """Kill the engine's process; its death is reported as for any other."""
+
+    engine: str
+    why: str
+
+
+Instruction = Run | Interrupt | Requeue | End | StartEngine | KillEngine
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Answer to a submit that found no place."""
+
+    depth: int
+    limit: int
+    retry_after_s: float
+
+
+# -- state ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Job:
+    """One unfinished job. ``windows`` counts deaths by window; ``ran_s`` is time spent running before this run."""
+
+    key: str
+    client: str
+    batch: bool
+    submitted: float
+    rank: tuple[float, int]
+    state: JobState = "queued"
+    queue_timeout_s: float = 0.0
+    run_timeout_s: float = 0.0
+    engine: str = ""
+    attempt: int = 0
+    started: float | None = None
+    ran_s: float = 0.0
+    window: int = BEFORE_FIRST_WINDOW
+    frames: tuple[int, ...] = ()
+    windows: dict[int, int] = field(default_factory=dict)
+    error: MatteBridgeError | None = None
+    stop_by: float | None = None
+
+
+@dataclass
+class Engine:
+    """One engine child as the scheduler sees it."""
+
+    name: str
+    state: EngineState = "down"
+    job: str = ""
+    since: float = 0.0
+    heard: float = 0.0
+    start_at: float | None = 0.0
+    failures: int = 0
+    restarts: int = 0
+    blameless: bool = False
