@@ -1,0 +1,148 @@
+"""The engine's process: a pipe in, a pipe out, one job at a time on its own thread.
+
+The main thread reads the pipe and never computes, so that a cancel is heard during the longest step. A third thread
+beats once a second. When the pipe closes the broker is gone, and the process ends at once: nobody is left who could
+use the device.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import sys
+import threading
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from ..pipeline.control import Control
+from ..pipeline.keys import FileDigests
+from ..pipeline.runner import Resources
+from ..site import Site
+from .jobs import Worker
+from .shelf import Shelf, execution_profile, parse_device
+from .wire import Beat, Quit, Ready, RunJob, Setup, StopJob, ToEngine, pack, read_body
+
+BEAT_S = 1.0
+log = logging.getLogger("mattebridge.engine")
+
+
+class PipeOut:
+    """The pipe to the broker: whole messages, from any thread."""
+
+    def __init__(self, pipe: BinaryIO) -> None:
+        self._pipe, self._lock = pipe, threading.Lock()
+
+    def send(self, message: msgspec.Struct) -> None:
+        """Write one message; a broker that is gone ends this process."""
+        data = pack(message)
+        with self._lock:
+            try:
+                self._pipe.write(data)
+                self._pipe.flush()
+            except (BrokenPipeError, OSError, ValueError):
+                os._exit(0)
+
+
+class Host:
+    """One engine: its shelf, the job that runs and the jobs that wait (the broker sends one at a time)."""
+
+    def __init__(self, setup: Setup, out: PipeOut) -> None:
+        self._out = out
+        device = parse_device(setup.device, setup.threads)
+        limit_threads(setup.threads)
+        site = Site.parse(setup.site) if setup.site else Site()
+        folders = tuple(Path(folder) for folder in (*setup.folders, *site.models.folders))
+        self._setup = setup
+        self._shelf = Shelf(device, folders)
+        self._worker = Worker(
+            self._shelf, Resources(FileDigests(), site, setup.threads, execution_profile(device), package_version())
+        )
+        self._jobs: queue.SimpleQueue[RunJob | None] = queue.SimpleQueue()
+        self._controls: dict[str, Control] = {}
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Say that jobs may come, and begin to take them."""
+        self._out.send(Ready(device=self._setup.device, models=self._shelf.describe()))
+        threading.Thread(target=self._work, name="job", daemon=True).start()
+        threading.Thread(target=self._beat, name="beat", daemon=True).start()
+
+    def handle(self, message: ToEngine) -> bool:
+        """Act on one message; False when it is time to go."""
+        if isinstance(message, RunJob):
+            with self._lock:
+                self._controls[message.key] = Control()
+            self._jobs.put(message)
+        elif isinstance(message, StopJob):
+            with self._lock:
+                control = self._controls.get(message.key)
+            if control is not None:
+                control.stop(message.reason)
+        elif isinstance(message, Quit):
+            return False
+        return True
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            control = self._controls[job.key]
+            before = self._shelf.loaded
+            outcome = self._worker.run(job, self._out.send, control)
+            with self._lock:
+                del self._controls[job.key]
+            if self._shelf.loaded != before:
+                self._out.send(Ready(device=self._setup.device, models=self._shelf.describe()))
+            self._out.send(outcome)
+
+    def _beat(self) -> None:
+        pause = threading.Event()
+        while not pause.wait(BEAT_S):
+            with self._lock:
+                control = next(iter(self._controls.values()), None)
+            busy, stage = (control.busy_s, control.stage) if control is not None else (0.0, "")
+            self._out.send(Beat(busy_s=busy, stage=stage, loaded=self._shelf.loaded))
+
+
+def limit_threads(threads: int) -> None:
+    """Fix the number of threads of every library that has its own pool: results and load depend on it."""
+    import cv2
+    import numba
+
+    cv2.setNumThreads(threads)
+    numba.set_num_threads(min(threads, numba.get_num_threads()))
+
+
+def package_version() -> str:
+    """The installed version of mattebridge."""
+    from importlib.metadata import version
+
+    return version("mattebridge")
+
+
+def claim_pipes() -> tuple[BinaryIO, BinaryIO]:
+    """The two pipes to the broker. Standard output is given to the log, so that no library can write on the pipe."""
+    inward = os.fdopen(os.dup(0), "rb")
+    outward = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return inward, outward
+
+
+def main() -> int:
+    """Run until the pipe closes or a `Quit` comes."""
+    inward, outward = claim_pipes()
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    decoder = msgspec.msgpack.Decoder(ToEngine)
+    first = read_body(inward)
+    if first is None:
+        return 0
+    setup = decoder.decode(first)
+    if not isinstance(setup, Setup):
+        raise TypeError(f"the first message is Setup, not {type(setup).__name__}")
+    host = Host(setup, PipeOut(outward))
+    host.start()
+    while (body := read_body(inward)) is not None:
+        if not host.handle(decoder.decode(body)):
+            break
+    os._exit(0)

@@ -1,0 +1,165 @@
+"""From a model's alpha to files: restore, solve in linear light, core and garbage, foreground, composite, write."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mattebridge.errors import FrameError
+from mattebridge.messages import ParamValue
+
+from ..media import place, write_alpha, write_rgb
+from ..models.base import FrameResult, ModelCard
+from .outputs import KEY_ATTRIBUTE, Outputs, role_key
+from .planner import Shot
+from .region import paste
+from .store import FrameStore
+from .timing import Stages
+
+Float32 = NDArray[np.float32]
+Attributes = Mapping[str, str | int | float]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """One frame's results at plate resolution. ``alpha`` (H, W); ``layers`` by name; colours (H, W, 3) scene-linear."""
+
+    frame: int
+    alpha: Float32
+    layers: Mapping[str, Float32]
+    colours: Mapping[str, Float32]
+
+
+def solid_and_empty(alpha: Float32, core: Float32 | None, garbage: Float32 | None) -> Float32:
+    """``core`` forces 1 and ``garbage`` forces 0, both soft, garbage last; (H, W) float32 in 0..1."""
+    if core is not None:
+        alpha = alpha + core * (1.0 - alpha)
+    if garbage is not None:
+        alpha = alpha * (1.0 - garbage)
+    return np.clip(alpha, 0.0, 1.0)
+
+
+class Finisher:
+    """Turns results into files for one job. Stateless between frames, so that any thread may finish any frame."""
+
+    def __init__(
+        self, shot: Shot, card: ModelCard, store: FrameStore, outputs: Outputs, stages: Stages, about: Attributes
+    ) -> None:
+        self._shot, self._card, self._store = shot, card, store
+        self._outputs, self._stages, self._about = outputs, stages, dict(about)
+        self._index = {number: index for index, number in enumerate(outputs.inputs.shot)}
+
+    def finish(self, result: FrameResult) -> Finished:
+        """Everything between the model and the disk."""
+        frame = result.number
+        core, garbage = self._store.coverage("core", frame), self._store.coverage("garbage", frame)
+        alpha = solid_and_empty(self._at_plate(frame, result.alpha), core, garbage)
+        layers = {
+            name: solid_and_empty(self._at_plate(frame, layer), None, garbage) for name, layer in result.layers.items()
+        }
+        return Finished(frame, alpha, layers, self._colours(frame, alpha, result))
+
+    def write(self, finished: Finished, key: str) -> list[tuple[str, str]]:
+        """Write one frame; role and path of each file. Every file is whole under its name, or not there."""
+        written = []
+        header, grid = self._store.header(finished.frame), self._store.reference.data_window
+        for role in self._outputs.roles:
+            path = str(self._outputs.path(role, finished.frame))
+            about = {**self._about, KEY_ATTRIBUTE: role_key(key, role, self.extra(role, finished.frame))}
+            with self._stages.measure("write"):
+                if role == "alpha":
+                    named = finished.layers or {"A": finished.alpha}
+                    layers = {name: place(layer, grid, header.data_window) for name, layer in named.items()}
+                    write_alpha(path, layers, like=header, frame=finished.frame, attributes=about)
+                else:
+                    colour = place(finished.colours[role], grid, header.data_window)
+                    write_rgb(path, colour, like=header, frame=finished.frame, attributes=about)
+            written.append((role, path))
+        return written
+
+    def extra(self, role: str, frame: int) -> str:
+        """What a role's pixels hang on besides the frame's key."""
+        return self._store.digest("background", frame) if role == "comp" else ""
+
+    # -- stages ------------------------------------------------------------------------------------------------
+
+    def _at_plate(self, frame: int, alpha: Float32) -> Float32:
+        """A model's alpha on the plate's grid; a linear model's already is."""
+        region = self._shot.plan.region
+        if region is None:
+            return alpha
+        from ..matting.linear_light import solve_linear
+        from ..matting.restore import restore
+
+        plate = self._store.plate(frame).pixels
+        mask = self._store.coverage("mask", frame)
+        outside = np.zeros(plate.shape[:2], np.float32) if mask is None else mask
+        light = self._shot.transform.light(plate)
+        with self._stages.measure("restore"):
+            large = paste(alpha, region, self._index[frame], (plate.shape[1], plate.shape[0]), outside)
+            large = restore(large, self._shot.transform.forward(light), scale=self._scale())
+        if not self._shot.plan.params.get("linear_light", True):
+            return large
+        with self._stages.measure("solve"):
+            return solve_linear(light, large, self._shot.transform)
+
+    def _scale(self) -> float:
+        region = self._shot.plan.region
+        assert region is not None
+        return max(1.0, region.height / region.canvas[1])
+
+    def _colours(self, frame: int, alpha: Float32, result: FrameResult) -> dict[str, Float32]:
+        roles = set(self._outputs.roles) - {"alpha"}
+        colours: dict[str, Float32] = {}
+        if not roles:
+            return colours
+        plate = self._store.plate(frame).pixels
+        if roles & {"fgr", "comp"}:
+            from ..matting.foreground import estimate_foreground
+
+            with self._stages.measure("foreground"):
+                colours["fgr"] = estimate_foreground(plate, alpha)
+        if "comp" in roles:
+            colours["comp"] = self._composite(frame, alpha, colours["fgr"])
+        if "cleanplate" in roles and result.foreground is not None:
+            colours["cleanplate"] = result.foreground
+        return colours
+
+    def _composite(self, frame: int, alpha: Float32, foreground: Float32) -> Float32:
+        background = self._store.background(frame)
+        if background.pixels.shape != foreground.shape:
+            (rows, columns), (height, width) = background.pixels.shape[:2], foreground.shape[:2]
+            raise FrameError(
+                f"the background is {columns}x{rows}, the plate {width}x{height}",
+                file=background.header.path,
+                frame=frame,
+                remedy="Give a background of the plate's size.",
+            )
+        cover = alpha[..., None]
+        return foreground * cover + background.pixels * (1.0 - cover)
+
+
+def about_job(shot: Shot, card: ModelCard, plan_digest: str, profile: str, version: str) -> dict[str, str | float]:
+    """What every result says about itself in its header (besides its key)."""
+    plan = shot.plan
+    return {
+        "version": version,
+        "model": plan.model_digest,
+        "licence": card.licence,
+        "plan": plan_digest,
+        "shot": plan.frames,
+        "params": ", ".join(f"{name}={value}" for name, value in plan.params.items()),
+        "plateSpace": plan.plate_space,
+        "config": plan.config,
+        "look": plan.look,
+        "gainStops": plan.gain_stops,
+        "profile": profile,
+        "weights": hashlib.sha256(plan.model_digest.encode()).hexdigest()[:16],
+    }
+
+
+__all__ = ["Finished", "Finisher", "ParamValue", "about_job", "solid_and_empty"]

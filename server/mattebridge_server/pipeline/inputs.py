@@ -1,0 +1,131 @@
+"""Which files a job reads and writes: sequences and ranges turned into one path per role and frame.
+
+Everything here is names; nothing is opened. An output may never be an input.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from mattebridge.errors import InputError, MissingFrames, UsageError
+from mattebridge.frames import FrameSet
+from mattebridge.messages import JobRequest
+from mattebridge.sequence import Sequence
+
+READ_ROLES = ("plate", "mask", "core", "garbage", "background")
+WRITE_ROLES = ("alpha", "fgr", "comp", "cleanplate")
+
+
+@dataclass(frozen=True)
+class ShotInputs:
+    """Paths by role and frame. ``shot`` and ``frames`` are ascending frame numbers; ``frames`` are part of ``shot``."""
+
+    shot: tuple[int, ...]
+    frames: tuple[int, ...]
+    sequences: dict[str, Sequence]
+    view: str = ""
+
+    def path(self, role: str, frame: int) -> Path | None:
+        """The file of one role and frame, whether or not it exists; None where the job has no such role."""
+        sequence = self.sequences.get(role)
+        return None if sequence is None else Path(sequence.path(frame, view=self.view))
+
+    def index(self, frame: int) -> int:
+        """A frame's place in the shot."""
+        return self._places[frame]
+
+    @cached_property
+    def _places(self) -> dict[int, int]:
+        return {frame: index for index, frame in enumerate(self.shot)}
+
+    @cached_property
+    def still_roles(self) -> frozenset[str]:
+        """Roles given as one picture for every frame."""
+        return frozenset(role for role, sequence in self.sequences.items() if not sequence.has_frame)
+
+
+def resolve_inputs(request: JobRequest, shot: str = "") -> ShotInputs:
+    """Sequences and ranges of a request; ``shot`` (from a frozen plan) overrides the request's.
+
+    Raises `UsageError` for ranges and patterns that make no sense, `MissingFrames` when the plate has no frames.
+    """
+    given = {
+        "plate": request.plate,
+        "mask": request.mask,
+        "core": request.core,
+        "garbage": request.garbage,
+        "background": request.comp_over,
+        "alpha": request.out,
+        "fgr": request.fgr,
+        "comp": request.comp,
+        "cleanplate": request.cleanplate,
+    }
+    sequences = {role: Sequence.parse(text) for role, text in given.items() if text}
+    if "plate" not in sequences:
+        raise UsageError("no plate was given", remedy="Name it: --plate PATH.")
+    frames = FrameSet.parse(request.frames) if request.frames else _found(sequences["plate"], request.view)
+    whole = FrameSet.parse(shot or request.shot) if (shot or request.shot) else frames
+    outside = [frame for frame in frames if frame not in whole]
+    if outside:
+        raise UsageError(
+            f"frames {FrameSet(outside)} are not part of the shot {whole}",
+            remedy="Widen --shot so that it covers --frames.",
+        )
+    inputs = ShotInputs(tuple(whole), tuple(frames), sequences, request.view)
+    _check_names(inputs)
+    return inputs
+
+
+def require_files(inputs: ShotInputs, role: str, frames: tuple[int, ...]) -> None:
+    """Raises `MissingFrames` naming every frame of ``frames`` that ``role`` does not have on disk."""
+    missing = missing_frames(inputs, role, frames)
+    if missing:
+        pattern = inputs.sequences[role].pattern
+        raise MissingFrames(
+            f"the {role} has no file for frames {FrameSet(missing)}: {pattern}", file=pattern, frame=missing[0]
+        )
+
+
+def missing_frames(inputs: ShotInputs, role: str, frames: tuple[int, ...]) -> list[int]:
+    """The frames of ``frames`` for which ``role`` has no file."""
+    if role not in inputs.sequences:
+        return []
+    return [frame for frame in frames if not _exists(inputs, role, frame)]
+
+
+def _exists(inputs: ShotInputs, role: str, frame: int) -> bool:
+    path = inputs.path(role, frame)
+    return path is not None and path.exists()
+
+
+def _found(plate: Sequence, view: str) -> FrameSet:
+    if not plate.has_frame:
+        return FrameSet([plate.still_frame])
+    frames = plate.existing(view=view)
+    if not frames:
+        raise MissingFrames(f"no frame of the plate exists: {plate.pattern}", file=plate.pattern)
+    return FrameSet(frames)
+
+
+def _check_names(inputs: ShotInputs) -> None:
+    """Every written frame needs a name of its own, which is no name that is read."""
+    first = inputs.frames[0]
+    for role in WRITE_ROLES:
+        sequence = inputs.sequences.get(role)
+        if sequence is None:
+            continue
+        if len(inputs.frames) > 1 and not sequence.has_frame:
+            raise UsageError(
+                f"{len(inputs.frames)} frames cannot be written to one file: {sequence.pattern}",
+                remedy="Put a frame number into the name, for example matte.####.exr.",
+            )
+        target = inputs.path(role, first)
+        for other in (*READ_ROLES, *WRITE_ROLES):
+            if other != role and other in inputs.sequences and inputs.path(other, first) == target:
+                raise InputError(
+                    f"the {role} would be written over the {other}: {target}",
+                    file=str(target),
+                    remedy="Write to another folder or name.",
+                )

@@ -1,0 +1,64 @@
+"""Keys: one digest per frame that says whether a file on disk is the result that this job would write.
+
+A frame's key covers the plan, the code and weights (through the plan's model digest), and the bytes of every plate,
+mask, core and garbage picture in every window that the frame's alpha is made of. It is an attribute of the EXR itself,
+so that the rename which publishes a frame commits its pixels and its proof together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+from pathlib import Path
+
+from blake3 import blake3
+
+KEY_VERSION = "1"
+ABSENT = "-"
+
+
+class FileDigests:
+    """Content digests of files, remembered while size, inode and time of change stay the same. Thread-safe."""
+
+    def __init__(self, capacity: int = 100_000) -> None:
+        self._capacity = capacity
+        self._known: OrderedDict[tuple[str, int, int, int], str] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, path: Path) -> str:
+        """BLAKE3 of the file's bytes, hex; `ABSENT` where there is no such file."""
+        try:
+            stat = path.stat()
+        except FileNotFoundError:
+            return ABSENT
+        token = (str(path), stat.st_size, stat.st_ino, stat.st_mtime_ns)
+        with self._lock:
+            if known := self._known.get(token):
+                self._known.move_to_end(token)
+                return known
+        digest = _digest(path)
+        with self._lock:
+            self._known[token] = digest
+            if len(self._known) > self._capacity:
+                self._known.popitem(last=False)
+        return digest
+
+
+def _digest(path: Path) -> str:
+    """Read in blocks, not mapped: a file that is cut short while it is mapped would kill the process."""
+    hasher = blake3(max_threads=1)
+    block = bytearray(1 << 20)
+    with path.open("rb", buffering=0) as file:
+        while size := file.readinto(block):
+            hasher.update(memoryview(block)[:size])
+    return hasher.hexdigest(length=16)
+
+
+def frame_key(plan_digest: str, region_digest: str, frame: int, inputs: Iterable[tuple[str, int, str]]) -> str:
+    """The key of one frame. ``inputs`` are (role, frame number, content digest) in the order of reading."""
+    digest = hashlib.sha256(f"{KEY_VERSION}\n{plan_digest}\n{region_digest}\n{frame}\n".encode())
+    for role, number, content in inputs:
+        digest.update(f"{role} {number} {content}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,144 @@
+"""Where results go, which of them are there already, and how one gets its final name.
+
+A result on disk is *fresh* when the key in its header is the key that this job would write. Fresh results are kept. A
+result with another key, or a foreign file, is in the way: with ``{version}`` in the path the job goes to the next
+version and carries the fresh frames over; without it the job is refused unless it may overwrite.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mattebridge.errors import OutputExists, OutputFailed
+from mattebridge.sequence import Sequence
+
+from ..media import OWN_PREFIX, read_attributes
+from .inputs import WRITE_ROLES, ShotInputs
+
+KEY_ATTRIBUTE = "key"
+
+FrameKey = Callable[[int], str]
+
+
+def role_key(key: str, role: str, extra: str = "") -> str:
+    """The key of one of a frame's results; the alpha's is the frame's key itself."""
+    return key if role == "alpha" else hashlib.sha256(f"{key}\n{role}\n{extra}".encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The job's inputs with the version resolved, and the frames that need no work."""
+
+    inputs: ShotInputs
+    fresh: frozenset[int]
+    version: int = 0
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        return tuple(role for role in WRITE_ROLES if role in self.inputs.sequences)
+
+    def path(self, role: str, frame: int) -> Path:
+        path = self.inputs.path(role, frame)
+        assert path is not None
+        return path
+
+
+def resolve_outputs(
+    inputs: ShotInputs, key_of: FrameKey, extra_of: Callable[[str, int], str], overwrite: bool
+) -> Outputs:
+    """Choose the version and find the fresh frames. ``extra_of`` adds what a role's pixels hang on besides the key.
+
+    Keys are only computed for frames that have a file: a first run reads nothing here. Raises `OutputExists`.
+    """
+    roles = [role for role in WRITE_ROLES if role in inputs.sequences]
+    versioned = any(inputs.sequences[role].has_version for role in roles)
+    version = max((max(inputs.sequences[r].versions(), default=0) for r in roles), default=0) if versioned else 0
+    current = _at_version(inputs, roles, version or 1) if versioned else inputs
+    fresh, stale = _examine(current, roles, key_of, extra_of)
+    if not stale or overwrite:
+        return Outputs(current, frozenset(fresh), version or int(versioned))
+    if not versioned:
+        frame, path = stale[0]
+        raise OutputExists(
+            f"{len(stale)} of {len(inputs.frames)} results exist already and were made with other inputs or parameters",
+            file=str(path),
+            frame=frame,
+        )
+    following = _at_version(inputs, roles, version + 1)
+    for frame in fresh:
+        for role in roles:
+            _carry_over(current.path(role, frame), following.path(role, frame), frame)
+    return Outputs(following, frozenset(fresh), version + 1)
+
+
+def make_folders(outputs: Outputs, frames: Iterable[int]) -> None:
+    """Make every folder that the frames will be written to. Raises `OutputFailed` naming the folder."""
+    for folder in {outputs.path(role, frame).parent for role in outputs.roles for frame in frames}:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputFailed(f"cannot make the folder {folder}: {error.strerror}", file=str(folder)) from error
+
+
+def key_on_disk(path: Path) -> str | None:
+    """The key in a result's header; empty for a file that is not one of our results, None where there is no file."""
+    if not path.exists():
+        return None
+    try:
+        return str(read_attributes(str(path)).get(OWN_PREFIX + KEY_ATTRIBUTE, ""))
+    except Exception:  # whatever is wrong with a file in the way, it is not our result
+        return ""
+
+
+def _examine(
+    inputs: ShotInputs, roles: Iterable[str], key_of: FrameKey, extra_of: Callable[[str, int], str]
+) -> tuple[list[int], list[tuple[int, Path]]]:
+    fresh: list[int] = []
+    stale: list[tuple[int, Path]] = []
+    for frame in inputs.frames:
+        found = {role: _existing(inputs, role, frame) for role in roles}
+        present = {role: path for role, path in found.items() if path is not None}
+        if not present:
+            continue
+        key = key_of(frame)
+        wrong = [p for role, p in present.items() if key_on_disk(p) != role_key(key, role, extra_of(role, frame))]
+        if wrong:
+            stale.append((frame, wrong[0]))
+        elif len(present) == len(found):
+            fresh.append(frame)
+    return fresh, stale
+
+
+def _existing(inputs: ShotInputs, role: str, frame: int) -> Path | None:
+    path = inputs.path(role, frame)
+    return path if path is not None and path.exists() else None
+
+
+def _at_version(inputs: ShotInputs, roles: Iterable[str], version: int) -> ShotInputs:
+    chosen: dict[str, Sequence] = dict(inputs.sequences)
+    for role in roles:
+        chosen[role] = chosen[role].with_version(version)
+    return replace(inputs, sequences=chosen)
+
+
+def _carry_over(source: Path | None, target: Path | None, frame: int) -> None:
+    """Give a finished file a second name in the next version: a link where the disk can, else a copy."""
+    if source is None or target is None or target.exists():
+        return
+    part = target.with_name(f".{target.name}.carry")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part.unlink(missing_ok=True)
+        try:
+            os.link(source, part)
+        except OSError:
+            shutil.copy2(source, part)
+        os.replace(part, target)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise OutputFailed(f"cannot carry {source} over: {error.strerror}", file=str(target), frame=frame) from error

@@ -1,0 +1,226 @@
+"""Makes a shot's plan: looks at all masks and a few plates, and decides everything that must hold for every frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import cast
+
+import cv2
+import msgspec
+import numpy as np
+
+from mattebridge.errors import InputError, MissingFrames, PlanError
+from mattebridge.frames import FrameSet
+from mattebridge.messages import JobRequest
+from mattebridge_ocio.chromaticities import Chromaticities
+from mattebridge_ocio.config import ColourConfig
+from mattebridge_ocio.network import NetworkTransform
+from mattebridge_ocio.plate_space import PlateHints
+
+from ..media import FrameHeader, Window, choose_mask_channel, read_header, read_mask, read_plate, repair_non_finite
+from ..models.base import ModelCard
+from ..site import Site
+from . import colour
+from .control import Control
+from .inputs import ShotInputs, missing_frames, require_files
+from .params import resolve_params
+from .plan import ShotPlan, sample_indices
+from .region import Box, Region, plan_region, subject_box
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A shot that can be run: its plan, colour and a reference header. ``told`` are things to say about it."""
+
+    plan: ShotPlan
+    config: ColourConfig
+    transform: NetworkTransform
+    header: FrameHeader
+    told: tuple[str, ...] = ()
+
+
+def plan_shot(
+    inputs: ShotInputs, request: JobRequest, card: ModelCard, model_digest: str, site: Site, control: Control
+) -> Shot:
+    """Make the plan of a shot. Raises the typed error of whatever is missing or cannot be read."""
+    header = reference_header(inputs, request.plate_layer)
+    show = site.show(request.show)
+    config = colour.load_config(request, show.config)
+    resolution = colour.plate_space(config, _hints(header), request, show.plate_space)
+    channel, told = _mask_channel(inputs, request, card)
+    plan = ShotPlan(
+        frames=str(FrameSet(inputs.shot)),
+        model=card.name,
+        model_digest=model_digest,
+        temporal=card.temporal,
+        length=card.window,
+        stride=card.stride,
+        radius=card.radius,
+        precision=request.precision or (card.precisions[0] if card.precisions else ""),
+        preset=request.preset,
+        params=resolve_params(card, request.params),
+        plate=_flat(header.data_window),
+        display=_flat(header.display_window),
+        pixel_aspect=header.pixel_aspect,
+        plate_space=resolution.space,
+        config=config.name,
+        config_digest=config.digest,
+        context={name: value for name, value in request.context.items() if name in config.declared_variables},
+        look=request.look if card.plate_state == "display" else "",
+        mask_channel=channel,
+        mask_invert=request.mask_invert,
+        mask_fit=request.mask_fit,
+    )
+    if card.plate_state == "display":
+        plan = _with_network_view(plan, inputs, request, card, config, header, control)
+    transform = colour.transform(config, plan.plate_space, plan.look or "filmic", plan.gain_stops)
+    return Shot(plan, config, transform, header, (*resolution.warnings, *told, *plan.notes))
+
+
+def obey_plan(plan: ShotPlan, inputs: ShotInputs, request: JobRequest, card: ModelCard, model_digest: str) -> Shot:
+    """A shot under a frozen plan. Raises `PlanError` where plan, model, config and plates do not belong together."""
+    if plan.model != card.name or plan.model_digest != model_digest:
+        raise PlanError(
+            f"the plan was made for {plan.model} ({plan.model_digest}), this engine has {card.name} ({model_digest})"
+        )
+    header = reference_header(inputs, request.plate_layer)
+    if (_flat(header.data_window), _flat(header.display_window)) != (plan.plate, plan.display):
+        raise PlanError(
+            f"the plan was made for a data window {plan.plate}, the plate has {header.data_window}", file=header.path
+        )
+    if plan.region is not None and len(plan.region.offsets) != len(inputs.shot):
+        raise PlanError("the plan's region does not cover the plan's range")
+    config = colour.load_config(_as_planned(request, plan))
+    return Shot(
+        plan, config, colour.transform(config, plan.plate_space, plan.look or "filmic", plan.gain_stops), header
+    )
+
+
+def _as_planned(request: JobRequest, plan: ShotPlan) -> JobRequest:
+    """The request with the plan's colour in place of its own: under a plan the plan decides."""
+    return replace(
+        request,
+        config=plan.config,
+        config_digest=plan.config_digest,
+        context=dict(plan.context),
+        plate_space=plan.plate_space,
+    )
+
+
+def reference_header(inputs: ShotInputs, layer: str = "") -> FrameHeader:
+    """The header of the first plate of the shot that exists, with the shot's grid as its data window.
+
+    The grid is what the first plate stores and the display window together, so that renders cropped to their content
+    share one grid. Raises `MissingFrames` where no plate exists.
+    """
+    for frame in inputs.shot:
+        path = inputs.path("plate", frame)
+        if path is not None and path.exists():
+            header = read_header(str(path), frame=frame, layer=layer, view=inputs.view)
+            return replace(header, data_window=_union(header.data_window, header.display_window))
+    pattern = inputs.sequences["plate"].pattern
+    raise MissingFrames(f"no frame of the shot {FrameSet(inputs.shot)} exists: {pattern}", file=pattern)
+
+
+def require_inputs(inputs: ShotInputs, needs_mask: str, frames: tuple[int, ...]) -> None:
+    """Every plate, and every mask where the model cannot do without. Raises `MissingFrames`, `InputError`."""
+    require_files(inputs, "plate", frames)
+    if needs_mask == "every":
+        if "mask" not in inputs.sequences:
+            raise InputError("this model needs a mask", remedy="Name one: --mask PATH, or draw prompts for sam2.")
+        require_files(inputs, "mask", frames)
+    if (
+        needs_mask == "any"
+        and "mask" in inputs.sequences
+        and len(missing_frames(inputs, "mask", frames)) == len(frames)
+    ):
+        require_files(inputs, "mask", frames)
+
+
+def _hints(header: FrameHeader) -> PlateHints:
+    return PlateHints(
+        path=header.path,
+        interop_id=header.colour.interop_id,
+        aces_container=header.colour.aces_container,
+        chromaticities=cast(Chromaticities, stated) if len(stated := header.colour.chromaticities) == 8 else None,
+    )
+
+
+def _mask_channel(inputs: ShotInputs, request: JobRequest, card: ModelCard) -> tuple[str, tuple[str, ...]]:
+    if "mask" not in inputs.sequences or card.needs_mask == "none":
+        return "", ()
+    sampled = [inputs.shot[index] for index in sample_indices(len(inputs.shot))]
+    paths = [(f, str(path)) for f in sampled if (path := inputs.path("mask", f)) is not None and path.exists()]
+    if not paths:
+        return request.mask_channel, ()
+    choice = choose_mask_channel(paths, channel=request.mask_channel, view=inputs.view)
+    return choice.channel, tuple(filter(None, (f"mask channel {choice.channel}: {choice.reason}", choice.warning)))
+
+
+def _with_network_view(
+    plan: ShotPlan,
+    inputs: ShotInputs,
+    request: JobRequest,
+    card: ModelCard,
+    config: ColourConfig,
+    header: FrameHeader,
+    control: Control,
+) -> ShotPlan:
+    """Exposure gain from a few plates, region and canvas from all masks."""
+    neutral = colour.transform(config, plan.plate_space, plan.look)
+    gain = colour.shot_gain(neutral.light(plate) for plate in _sampled_plates(inputs, request, control))
+    preset = next((p for p in card.presets if p.name == plan.preset), None)
+    if plan.preset and preset is None:
+        names = ", ".join(p.name for p in card.presets)
+        raise InputError(f"{card.name} has no preset {plan.preset!r}", remedy=f"Choose one of {names}.")
+    budget = (preset or card.presets[0]).canvas_pixels if card.presets else plan.plate[2] * plan.plate[3]
+    boxes = _boxes(plan, inputs, header, control)
+    whole = bool(request.params.get("roi", True)) is False
+    region: Region = plan_region(boxes, plan.plate[2:], budget, plan.pixel_aspect, crop=not whole)
+    return msgspec.structs.replace(
+        plan, gain_stops=gain, region=region, preset=(preset.name if preset else plan.preset)
+    )
+
+
+def _sampled_plates(inputs: ShotInputs, request: JobRequest, control: Control) -> Iterator[colour.Float32]:
+    for index in sample_indices(len(inputs.shot)):
+        control.checkpoint("plan")
+        frame = inputs.shot[index]
+        path = inputs.path("plate", frame)
+        if path is None or not path.exists():
+            continue
+        plate = read_plate(str(path), frame=frame, layer=request.plate_layer, view=inputs.view)
+        pixels, _ = repair_non_finite(plate.pixels)
+        scale = min(1.0, 512 / max(pixels.shape[:2]))
+        yield np.asarray(cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.float32)
+
+
+def _boxes(plan: ShotPlan, inputs: ShotInputs, header: FrameHeader, control: Control) -> list[Box | None]:
+    boxes: list[Box | None] = []
+    for frame in inputs.shot:
+        control.checkpoint("plan")
+        path = inputs.path("mask", frame)
+        if path is None or not path.exists():
+            boxes.append(None)
+            continue
+        mask = read_mask(
+            str(path),
+            frame=frame,
+            plate_header=header,
+            channel=plan.mask_channel,
+            invert=plan.mask_invert,
+            fit=plan.mask_fit,
+            view=inputs.view,
+        )
+        boxes.append(subject_box(mask.coverage))
+    return boxes
+
+
+def _flat(window: Window) -> tuple[int, int, int, int]:
+    return window.x, window.y, window.width, window.height
+
+
+def _union(a: Window, b: Window) -> Window:
+    x, y = min(a.x, b.x), min(a.y, b.y)
+    return Window(x, y, max(a.right, b.right) - x, max(a.bottom, b.bottom) - y)

@@ -1,0 +1,180 @@
+"""Frames read ahead of need and kept while a window uses them: a few pictures, however long the shot is.
+
+Reading runs on a small pool, so that decoding the next frame overlaps the model's work on this one. What is kept is
+bounded by count; a frame that was let go is simply read again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..media import (
+    FrameHeader,
+    Mask,
+    Plate,
+    check_same_geometry,
+    place,
+    read_mask,
+    read_plate,
+    repair_non_finite,
+)
+from .inputs import ShotInputs
+from .keys import FileDigests
+from .timing import Stages
+
+Float32 = NDArray[np.float32]
+Warn = Callable[[str, str, int | None], None]
+
+
+@dataclass(frozen=True)
+class MaskRule:
+    """How every mask of the shot is read; decided once, so that a shot's masks mean one thing."""
+
+    channel: str = ""
+    invert: bool = False
+    fit: str = ""
+
+
+class FrameStore:
+    """Reads the pictures of one shot by role and frame number. Thread-safe; ``keep`` pictures per role are held.
+
+    Masks, core and garbage come on the plate's data-window grid. Every picture's content digest is taken in the same
+    pass, while its bytes are in the page cache. ``reference`` is the header of one of the shot's plates with the shot's
+    grid as its data window: every plate has to have its display window, and plates and masks are laid on its grid.
+    """
+
+    def __init__(
+        self,
+        inputs: ShotInputs,
+        reference: FrameHeader,
+        digests: FileDigests,
+        stages: Stages,
+        warn: Warn,
+        *,
+        layer: str = "",
+        mask_rule: MaskRule | None = None,
+        keep: int = 4,
+        workers: int = 2,
+    ) -> None:
+        self._inputs, self._digests, self._stages, self._warn = inputs, digests, stages, warn
+        self._layer, self._rule = layer, mask_rule or MaskRule()
+        self._keep = keep
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="read")
+        self._lock = threading.Lock()
+        self._held: dict[str, OrderedDict[int, Future[Any]]] = {}
+        self.reference = reference
+        self._told: set[str] = set()
+
+    def close(self) -> None:
+        """Drop everything; reads under way are waited for, those not begun are not made."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        with self._lock:
+            self._held.clear()
+
+    def prefetch(self, frames: Iterable[int], *, plate: bool = True) -> None:
+        """Begin to read these frames, in this order; errors surface when a frame is asked for."""
+        for frame in frames:
+            if plate:
+                self._future("plate", frame)
+            if "mask" in self._inputs.sequences:
+                self._future("mask", frame)
+
+    def plate(self, frame: int) -> Plate:
+        """Plate on the shot's grid, (H, W, 3) float32, as stored, finite; its header keeps its own data window.
+
+        Raises `FrameError`.
+        """
+        plate: Plate = self._future("plate", frame).result()
+        return plate
+
+    def header(self, frame: int) -> FrameHeader:
+        """The plate's header."""
+        return self.plate(frame).header
+
+    def coverage(self, role: str, frame: int) -> Float32 | None:
+        """Mask, core or garbage: (H, W) float32 in 0..1 on the plate's grid; None where the role or the file is absent."""
+        path = self._inputs.path(role, frame)
+        if path is None or not path.exists():
+            return None
+        mask: Mask = self._future(role, frame).result()
+        return mask.coverage
+
+    def background(self, frame: int) -> Plate:
+        """A plate of the background sequence, at its own size."""
+        plate: Plate = self._future("background", frame).result()
+        return plate
+
+    def digest(self, role: str, frame: int) -> str:
+        """Content digest of a picture's file; `keys.ABSENT` where there is none."""
+        path = self._inputs.path(role, frame)
+        return self._digests.of(path) if path is not None else ""
+
+    # -- reading -----------------------------------------------------------------------------------------------
+
+    def _future(self, role: str, frame: int) -> Future[Any]:
+        key = frame if role == "plate" or role not in self._inputs.still_roles else 0
+        with self._lock:
+            held = self._held.setdefault(role, OrderedDict())
+            if key in held:
+                held.move_to_end(key)
+                return held[key]
+            future = self._pool.submit(self._read, role, frame)
+            held[key] = future
+            while len(held) > self._keep:
+                held.popitem(last=False)
+            return future
+
+    def _read(self, role: str, frame: int) -> Plate | Mask:
+        path = self._inputs.path(role, frame)
+        assert path is not None
+        with self._stages.measure("digest"):
+            self._digests.of(path)
+        if role in ("plate", "background"):
+            return self._read_plate(role, path, frame)
+        return self._read_mask(role, path, frame)
+
+    def _read_plate(self, role: str, path: Path, frame: int) -> Plate:
+        layer = self._layer if role == "plate" else ""
+        with self._stages.measure("read"):
+            plate = read_plate(str(path), frame=frame, layer=layer, view=self._inputs.view)
+            pixels, repaired = repair_non_finite(plate.pixels)
+        if repaired:
+            self._warn("NON_FINITE", f"{repaired} pixels of the {role} were not finite and were repaired", frame)
+        if role == "plate":
+            check_same_geometry(self.reference, plate.header, data_window=False)
+            pixels = place(pixels, plate.header.data_window, self.reference.data_window)
+        return replace(plate, pixels=pixels)
+
+    def _read_mask(self, role: str, path: Path, frame: int) -> Mask:
+        rule = self._rule if role == "mask" else MaskRule(fit=self._rule.fit)
+        with self._stages.measure("read"):
+            mask = read_mask(
+                str(path),
+                frame=frame,
+                plate_header=self.reference,
+                channel=rule.channel,
+                invert=rule.invert,
+                fit=rule.fit,
+                view=self._inputs.view,
+            )
+        if mask.non_finite:
+            self._warn("NON_FINITE", f"{mask.non_finite} values of the {role} were not finite and became 0", frame)
+        for message in mask.warnings:
+            self._warn_once("MASK", f"{role}: {message}", frame)
+        return mask
+
+    def _warn_once(self, code: str, message: str, frame: int) -> None:
+        with self._lock:
+            if message in self._told:
+                return
+            self._told.add(message)
+        self._warn(code, message, frame)
