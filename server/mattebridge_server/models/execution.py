@@ -1,0 +1,126 @@
+"""The execution profile of torch: the few global switches that decide whether two runs give the same bits.
+
+Measured on CPU: one frame encoded alone or in a batch differs by 1e-6, one thread against two by 2.5e-5. Bit equality
+of a farm chunk with the local run therefore needs batch 1, a fixed number of threads, deterministic algorithms, no
+autotuning and no silent drop to TF32.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from mattebridge.errors import InputError, ModelNotInstalled, OutOfMemory
+from mattebridge_server.models.base import Device
+
+if TYPE_CHECKING:
+    import torch
+
+PRECISIONS = ("fp32", "bf16", "fp16")
+PRECISION_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
+
+
+def require_torch(model: str) -> None:
+    """Raises `ModelNotInstalled` where the [models] extra is missing."""
+    try:
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise ModelNotInstalled(
+            f"{model} needs torch, which is not installed ({error})",
+            remedy="Install the models extra on the server: pip install 'mattebridge[models]'.",
+        ) from error
+
+
+def torch_device(device: Device) -> torch.device:
+    """The torch device. Raises `InputError` for a CUDA device that this machine does not have."""
+    import torch
+
+    if device.kind == "cpu":
+        return torch.device("cpu")
+    if not torch.cuda.is_available() or device.index >= torch.cuda.device_count():
+        raise InputError(
+            f"CUDA device {device.index} is not available on this machine",
+            remedy="Choose a device that `mattebridge doctor` lists, or run on the CPU.",
+        )
+    return torch.device("cuda", device.index)
+
+
+def torch_dtype(precision: str) -> torch.dtype:
+    """The dtype of a precision's name. Raises `InputError` for an unknown name."""
+    import torch
+
+    try:
+        return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    except KeyError:
+        raise InputError(f"unknown precision {precision!r}", remedy=f"Use one of {', '.join(PRECISIONS)}.") from None
+
+
+def default_precision(device: Device) -> str:
+    """bf16 where the device computes in it, float32 on a CPU: there bf16 is emulated, slower and less exact."""
+    return "bf16" if device.kind == "cuda" else "fp32"
+
+
+@contextmanager
+def reproducible(device: Device) -> Iterator[None]:
+    """Within it, torch gives the same bits for the same inputs on one machine; the former settings come back after.
+
+    cuBLAS reads its workspace setting when its first handle is made, so the variable is set before that, in the one
+    place that knows why; a value that is already there is kept.
+    """
+    import torch
+
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    threads = torch.get_num_threads()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    cudnn = torch.backends.cudnn
+    flags = (cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32)
+    fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    torch.set_num_threads(max(1, device.threads))
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.use_deterministic_algorithms(True)
+    cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32 = False, True, False
+    torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = flags
+        torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def memory_errors(what: str, need_bytes: int = 0) -> Iterator[None]:
+    """Turns torch's out-of-memory errors, of device and host, into `OutOfMemory`; the device's cache is freed first."""
+    import torch
+
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        release_device_memory()
+        raise _out_of_memory(what, need_bytes, error) from error
+    except RuntimeError as error:
+        # The CPU allocator has no class of its own.
+        if "not enough memory" not in str(error) and "can't allocate memory" not in str(error):
+            raise
+        raise _out_of_memory(what, need_bytes, error) from error
+
+
+def _out_of_memory(what: str, need_bytes: int, error: BaseException) -> OutOfMemory:
+    expected = f"; it was expected to need {need_bytes / 2**30:.1f} GiB" if need_bytes else ""
+    first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return OutOfMemory(f"{what} ran out of memory ({first_line}){expected}", details={"need_bytes": need_bytes})
+
+
+def release_device_memory() -> None:
+    """Hands cached blocks back to the driver; does nothing without CUDA."""
+    import gc
+
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available() and torch.cuda.memory_reserved():
+        torch.cuda.empty_cache()

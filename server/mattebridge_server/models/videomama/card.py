@@ -1,0 +1,106 @@
+"""What VideoMaMa is, needs and costs, as data: readable without torch.
+
+Sources: arXiv 2601.14255 (CVPR 2026) and the published configuration of its weights. The licence of the weights is
+Stability AI's; the code here is our own.
+"""
+
+from __future__ import annotations
+
+from mattebridge_server.models.base import Canvas, ModelCard, Param, Preset, Weights
+
+GIB = 2**30
+WINDOW, STRIDE, DECODE_GROUP = 16, 12, 8
+CANVAS_MULTIPLE = 64
+LATENT_SCALE = 8
+MAX_LATENT_TOKENS = 65_535
+"""More tokens than this in one frame have been reported to break temporal attention and poison the CUDA context."""
+
+LICENCE = "Stability AI Community License"
+UNET = "VideoMaMa/unet"
+VAE = "stable-video-diffusion-img2vid-xt/vae"
+
+UNET_PARAMETERS = 1_524_623_082
+VAE_PARAMETERS = 97_742_847
+
+# Bytes of the largest set of live activations, per pixel of canvas in a two-byte precision: a constant part and a part
+# per frame. The UNet's figures were measured at 1024 x 576 with 16 and 25 frames by others; the rest is the peak of
+# live tensors of this code at full size (tests/benchmarks/videomama.py counts them without running the arithmetic).
+UNET_FIXED, UNET_PER_FRAME = 2_582.0, 283.0
+ENCODE_PER_FRAME = 1_293.0
+DECODE_FIXED, DECODE_PER_FRAME = 1_100.0, 800.0
+DRIVER_BYTES = int(0.7 * GIB)
+"""What the CUDA context, its libraries and their workspaces hold besides our tensors."""
+
+
+def memory_need(canvas: Canvas, frames: int, precision: str, *, unet_parked: bool = True) -> int:
+    """Peak bytes of device memory for a window of ``frames`` frames.
+
+    With ``unet_parked`` the UNet is off the device while decoding; without, it stays.
+    """
+    width = 4 if precision == "fp32" else 2
+    per_pixel = canvas.pixels * width / 2
+    unet, vae = UNET_PARAMETERS * width, VAE_PARAMETERS * width
+    if precision == "fp16":
+        vae += VAE_PARAMETERS  # the encoder stays in float32
+    encode = per_pixel * ENCODE_PER_FRAME * (2 if precision == "fp16" else 1)
+    network = per_pixel * (UNET_FIXED + UNET_PER_FRAME * frames)
+    decode = per_pixel * (DECODE_FIXED + DECODE_PER_FRAME * min(frames, DECODE_GROUP))
+    kept = 0 if unet_parked else unet
+    return int(DRIVER_BYTES + vae + max(unet + encode, unet + network, kept + decode))
+
+
+def _preset(name: str, width: int, height: int) -> Preset:
+    canvas = Canvas(width, height)
+    return Preset(name, canvas.pixels, memory_need(canvas, WINDOW, "bf16"))
+
+
+CARD = ModelCard(
+    name="videomama",
+    title="VideoMaMa",
+    summary="Rough mask to alpha by one step of a video diffusion network; hair, motion blur and defocus.",
+    licence=LICENCE,
+    temporal="window",
+    plate_state="display",
+    version="1",
+    window=WINDOW,
+    stride=STRIDE,
+    params=(
+        Param(
+            "seed", 42, "Seed of the noise; another seed gives another, equally likely alpha.", low=0, high=2**31 - 1
+        ),
+    ),
+    weights=(
+        Weights(f"{UNET}/config.json", "SammyLim/VideoMaMa", LICENCE, 937, md5="732de45e5120d83002ba6c79ae69be34"),
+        Weights(
+            f"{UNET}/diffusion_pytorch_model.safetensors",
+            "SammyLim/VideoMaMa",
+            LICENCE,
+            6_098_728_544,
+            md5="c8d457d4d5eb90f274bd441df60c8e47",
+        ),
+        Weights(
+            f"{VAE}/config.json",
+            "stabilityai/stable-video-diffusion-img2vid-xt",
+            LICENCE,
+            607,
+            md5="1137f303186f6cfaaf75fbb12f9b0967",
+            gated=True,
+        ),
+        Weights(
+            f"{VAE}/diffusion_pytorch_model.fp16.safetensors",
+            "stabilityai/stable-video-diffusion-img2vid-xt",
+            LICENCE,
+            195_531_910,
+            md5="46a0af9a794fb405221988a7e2b1396b",
+            gated=True,
+        ),
+    ),
+    presets=(
+        _preset("small", 1024, 576),
+        _preset("medium", 1472, 832),
+        _preset("large", 1792, 1024),
+    ),
+    precisions=("bf16", "fp32", "fp16"),
+    needs_mask="every",
+    experimental=True,
+)

@@ -1,0 +1,101 @@
+"""VideoMaMa as functions of tensors: plate, mask and noise in, alpha out.
+
+    image ──encode──► plate latent c ┐
+    mask  ──encode──► mask latent  m ├─ [n, c, m] 12 channels ──UNet, one step──► alpha latent ──decode──► alpha
+    noise ──────────────────────── n ┘
+
+There is no scheduler, no text and no sampling: the UNet gives the clean alpha latent directly. Encodings are the
+posterior's mean, unscaled; only the UNet's output is divided by the VAE's scaling factor. F frames, H x W pixels,
+h x w latents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mattebridge_server.models.videomama.card import DECODE_GROUP
+from mattebridge_server.models.videomama.decode import decode_group
+
+TIMESTEP = 1
+FPS, MOTION_BUCKET, NOISE_AUGMENTATION = 7.0, 127.0, 0.0
+
+
+@dataclass(frozen=True)
+class Network:
+    """The two loaded networks. ``scale`` is pixels per latent, ``multiple`` what H and W must be divisible by."""
+
+    unet: Any
+    vae: Any
+    device: torch.device
+    dtype: torch.dtype
+    encode_dtype: torch.dtype
+    scale: int
+    multiple: int
+
+    @property
+    def latent_channels(self) -> int:
+        """Channels of one latent: 4."""
+        return int(self.vae.config.latent_channels)
+
+
+@torch.inference_mode()
+def encode(network: Network, image: Tensor) -> Tensor:
+    """Latent of one image: (1, 3, H, W) float32 in 0..1 on any device -> (1, 4, h, w), the posterior's mean.
+
+    Always one frame: a batch gives other bits.
+    """
+    centred = image.to(network.device, torch.float32).mul(2.0).sub_(1.0)
+    latent: Tensor = network.vae.encode(centred.to(network.encode_dtype)).latent_dist.mode()
+    return latent.to(network.dtype)
+
+
+@torch.inference_mode()
+def denoise(network: Network, noise: Tensor, plates: Tensor, masks: Tensor) -> Tensor:
+    """Alpha latents: three (F, 4, h, w) -> (F, 4, h, w), divided by the scaling factor and ready to decode."""
+    place: dict[str, Any] = {"device": network.device, "dtype": network.dtype}
+    stacked = torch.cat([part.to(**place) for part in (noise, plates, masks)], dim=1)[None]  # [1, F, 12, h, w]
+    context = torch.zeros(1, 1, int(network.unet.config.cross_attention_dim), **place)
+    times = torch.tensor([[FPS, MOTION_BUCKET, NOISE_AUGMENTATION]], **place)
+    timestep = torch.tensor([TIMESTEP], device=network.device)
+    latents: Tensor = network.unet(stacked, timestep, context, added_time_ids=times, return_dict=False)[0]
+    return latents[0].div(float(network.vae.config.scaling_factor))
+
+
+@torch.inference_mode()
+def decode(network: Network, latents: Tensor) -> Iterator[Tensor]:
+    """Alpha of each group of eight frames in turn: (F, 4, h, w) -> (up to 8, H, W) float32 in 0..1 on the host."""
+    for group in torch.split(latents, DECODE_GROUP):
+        images = decode_group(network.vae.decoder, group)
+        yield images.float().mul_(0.5).add_(0.5).clamp_(0.0, 1.0).mean(dim=1).cpu()
+
+
+def refine(network: Network, frames: Tensor, masks: Tensor, noise: Tensor) -> Tensor:
+    """Alpha of one window: frames (F, 3, H, W) and masks (F, 1, H, W) float32 in 0..1, noise (F, 4, h, w).
+
+    Returns (F, H, W) float32 in 0..1 on the host. A pure function: nothing is cached, nothing is drawn.
+    """
+    plates = torch.cat([encode(network, frame[None]) for frame in frames])
+    mask_latents = torch.cat([encode(network, mask[None].expand(1, 3, -1, -1)) for mask in masks])
+    latents = denoise(network, noise, plates, mask_latents)
+    return torch.cat(list(decode(network, latents)))
+
+
+@contextmanager
+def unet_parked(network: Network, parked: bool) -> Iterator[None]:
+    """Within it, the UNet's weights are on the host if ``parked``: room for the decoder on a small device."""
+    if not parked:
+        yield
+        return
+    network.unet.to("cpu")
+    if network.device.type == "cuda":
+        torch.cuda.empty_cache()
+    try:
+        yield
+    finally:
+        network.unet.to(network.device)
