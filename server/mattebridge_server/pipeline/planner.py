@@ -16,7 +16,7 @@ from mattebridge.messages import JobRequest
 from mattebridge_ocio.chromaticities import Chromaticities
 from mattebridge_ocio.config import ColourConfig
 from mattebridge_ocio.network import NetworkTransform
-from mattebridge_ocio.plate_space import PlateHints
+from mattebridge_ocio.plate_space import PlateHints, Resolution
 
 from ..media import FrameHeader, Window, choose_mask_channel, read_header, read_mask, read_plate, repair_non_finite
 from ..models.base import ModelCard
@@ -45,9 +45,7 @@ def plan_shot(
 ) -> Shot:
     """Make the plan of a shot. Raises the typed error of whatever is missing or cannot be read."""
     header = reference_header(inputs, request.plate_layer)
-    show = site.show(request.show)
-    config = colour.load_config(request, show.config)
-    resolution = colour.plate_space(config, _hints(header), request, show.plate_space)
+    config, resolution = shot_colour(header, request, site)
     channel, told = _mask_channel(inputs, request, card)
     plan = ShotPlan(
         frames=str(FrameSet(inputs.shot)),
@@ -76,6 +74,13 @@ def plan_shot(
         plan = _with_network_view(plan, inputs, request, card, config, header, control)
     transform = colour.transform(config, plan.plate_space, plan.look or "filmic", plan.gain_stops)
     return Shot(plan, config, transform, header, (*resolution.warnings, *told, *plan.notes))
+
+
+def shot_colour(header: FrameHeader, request: JobRequest, site: Site) -> tuple[ColourConfig, Resolution]:
+    """The job's config and the plate's space in it. Raises `ColourSpaceUnknown`, `ColourConfigMismatch` and others."""
+    show = site.show(request.show)
+    config = colour.load_config(request, show.config)
+    return config, colour.plate_space(config, _hints(header), request, show.plate_space)
 
 
 def obey_plan(plan: ShotPlan, inputs: ShotInputs, request: JobRequest, card: ModelCard, model_digest: str) -> Shot:

@@ -56,7 +56,7 @@ def plan_region(
     pixel_aspect: float = 1.0,
     crop: bool = True,
 ) -> Region:
-    """The region for a shot. ``boxes`` are `subject_box` per shot index, ``plate`` the data window's width and height."""
+    """The region for a shot: ``boxes`` are `subject_box` per shot index, ``plate`` is (width, height) of the grid."""
     size = _subject_size(boxes, plate) if crop else None
     if size is None or size[0] * size[1] > WORTH_CROPPING * plate[0] * plate[1]:
         size, boxes = plate, [None] * len(boxes)

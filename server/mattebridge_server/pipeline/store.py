@@ -101,7 +101,7 @@ class FrameStore:
         return self.plate(frame).header
 
     def coverage(self, role: str, frame: int) -> Float32 | None:
-        """Mask, core or garbage: (H, W) float32 in 0..1 on the plate's grid; None where the role or the file is absent."""
+        """Mask, core or garbage: (H, W) float32 in 0..1 on the plate's grid; None where there is none."""
         path = self._inputs.path(role, frame)
         if path is None or not path.exists():
             return None
