@@ -149,3 +149,12 @@ def test_a_shot_of_black_frames_gets_no_gain_and_an_extreme_one_a_bounded_gain()
     assert exposure_gain([black]) == 1.0
     assert exposure_gain([]) == 1.0
     assert exposure_gain([scene(30000.0)]) == 2.0**-10
+
+
+def test_a_lit_subject_before_a_dark_background_is_not_blown_out() -> None:
+    night = scene(0.004)
+    night[:40, :40] = 0.9
+    gain = exposure_gain([night])
+    assert gain * 0.9 == pytest.approx(1.0, rel=0.1)
+    night[:40, :40] *= 0.01
+    assert exposure_gain([night]) == pytest.approx(0.18 / 0.004, rel=0.2)
