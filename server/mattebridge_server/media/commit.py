@@ -1,0 +1,97 @@
+"""The atomic step from a temporary file to a result: a file under its final name is always whole.
+
+The temporary lies in the folder of the result, so that the rename stays within one file system, and is flushed to the
+disk before the rename; then the folder is flushed too. A process that dies in between leaves a temporary, never half a
+result; `remove_stale_temporaries` clears those away.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from mattebridge.errors import OutputFailed
+
+TEMPORARY_PREFIX = ".mattebridge-"
+TEMPORARY_SUFFIX = ".tmp"
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the quota is used up",
+    errno.EFBIG: "the file would be larger than allowed",
+    errno.EACCES: "no permission",
+    errno.EPERM: "no permission",
+    errno.EROFS: "the file system is read-only",
+    errno.ENAMETOOLONG: "the name is too long",
+    errno.ENOENT: "the folder does not exist",
+    errno.ENOTDIR: "the folder is a file",
+    errno.EISDIR: "a folder is in the way",
+}
+
+
+def commit(path: str, frame: int, write: Callable[[str], None]) -> None:
+    """Have ``write(temporary)`` fill a new file and give it the name ``path``, replacing what was there.
+
+    The file's mode comes from the umask and its group from the folder, as for any new file. ``write`` raises `OSError`
+    or `OutputFailed`; whatever it raises, the temporary is removed and ``path`` is as it was. `OutputFailed` names
+    file and frame.
+    """
+    target = Path(path)
+    temporary = target.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
+    try:
+        # Made here, exclusively: a link planted under that name is not followed.
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        try:
+            write(str(temporary))
+            _flush(temporary, os.O_RDWR)
+            os.replace(temporary, target)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+        with suppress(OSError):
+            # Network file systems and Windows cannot flush a folder; the file itself is on the disk by now.
+            _flush(target.parent, os.O_RDONLY)
+    except (OSError, ValueError) as error:
+        number = error.errno if isinstance(error, OSError) else None
+        reason = _REASONS.get(number or 0) or (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise output_failed(path, frame, reason) from error
+
+
+def output_failed(path: str, frame: int, reason: str) -> OutputFailed:
+    """`OutputFailed` for ``path``, with what the disk has left: some writers do not say why they failed."""
+    details: dict[str, bool | int | float | str] = {}
+    with suppress(OSError, ValueError, AttributeError):
+        disk = os.statvfs(Path(path).parent)
+        free = disk.f_bavail * disk.f_frsize
+        details["free_bytes"] = free
+        if free < 1 << 20 and "disk" not in reason:
+            reason = f"the disk is full ({reason})"
+    return OutputFailed(f"frame {frame} could not be written: {reason}", file=path, frame=frame, details=details)
+
+
+def remove_stale_temporaries(folder: str, older_than_s: float = 3600.0) -> int:
+    """Remove what dead processes left in ``folder``; returns how many. Younger files may belong to a living one."""
+    removed = 0
+    limit = time.time() - older_than_s
+    with suppress(OSError):
+        for entry in list(os.scandir(folder)):
+            ours = entry.name.startswith(TEMPORARY_PREFIX) and entry.name.endswith(TEMPORARY_SUFFIX)
+            with suppress(OSError):
+                if ours and entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime < limit:
+                    Path(entry.path).unlink()
+                    removed += 1
+    return removed
+
+
+def _flush(path: Path, flags: int) -> None:
+    handle = os.open(path, flags)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
