@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from studio_models.mean import StudioMean
+
+from mattebridge.errors import (
+    ColourSpaceUnknown,
+    FrameError,
+    InputError,
+    MissingFrames,
+    OutputExists,
+    PlanError,
+    UsageError,
+)
+from mattebridge.messages import FrameDone, Started, Warning_
+from mattebridge_server.engine import local
+from mattebridge_server.engine.shelf import Shelf
+from mattebridge_server.media import read_attributes, read_header, write_rgb
+from mattebridge_server.models.registry import Registry, load_registry
+from mattebridge_server.pipeline.plan import parse_plan
+
+from .conftest import SmallShot, header
+
+ShotOf = Callable[..., SmallShot]
+
+
+@pytest.fixture
+def studio(monkeypatch: pytest.MonkeyPatch) -> type[StudioMean]:
+    """The studio's model on the local engine's shelf, as if its package were installed."""
+    registry = load_registry()
+    with_studio = Registry({**registry.classes, "studio-mean": StudioMean}, registry.broken)
+    monkeypatch.setattr(local, "Shelf", lambda device, folders: Shelf(device, folders, with_studio))
+    StudioMean.windows_run.clear()
+    return StudioMean
+
+
+def test_identity_gives_the_mask_back_and_says_in_the_header_what_it_is(shot_of: ShotOf) -> None:
+    shot = shot_of(range(1001, 1004))
+    done = shot.run()
+    assert (done.written, done.kept) == (3, 0)
+    for frame in shot.frames:
+        assert np.array_equal(shot.alpha("out/a.####.exr", frame), shot.alpha("mask/mask.####.exr", frame))
+    about = read_attributes(str(shot.folder / "out/a.1002.exr"))
+    assert about["mattebridge:model"] == "identity/1"
+    assert about["mattebridge:licence"] == "Apache-2.0"
+    assert about["mattebridge:plateSpace"] == "ACEScg"
+    assert len(about["mattebridge:key"]) == 64
+    assert read_header(str(shot.folder / "out/a.1002.exr"), frame=1002).colour.interop_id == "data"
+
+
+def test_finished_frames_are_kept_and_only_what_an_edit_touches_is_made_again(shot_of: ShotOf) -> None:
+    shot = shot_of(range(1, 7))
+    shot.run()
+    before = {frame: (shot.folder / f"out/a.{frame:04d}.exr").stat().st_mtime_ns for frame in shot.frames}
+    assert (shot.run().written, set(shot.kept().values())) == (0, {True})
+    shot.write_mask(3, 30, 30, 8)
+    assert shot.run(overwrite=True).written == 1
+    assert shot.kept() == {1: True, 2: True, 3: False, 4: True, 5: True, 6: True}
+    after = {frame: (shot.folder / f"out/a.{frame:04d}.exr").stat().st_mtime_ns for frame in shot.frames}
+    assert [frame for frame in shot.frames if before[frame] != after[frame]] == [3]
+
+
+def test_a_result_in_the_way_is_never_mixed_silently(shot_of: ShotOf) -> None:
+    shot = shot_of(range(1, 4))
+    shot.run()
+    shot.write_mask(2, 30, 30, 8)
+    with pytest.raises(OutputExists, match=r"1 of 3 results exist") as refused:
+        shot.run()
+    assert refused.value.frame == 2
+    assert "{version}" in str(refused.value)
+
+
+def test_the_next_version_carries_unchanged_frames_over(shot_of: ShotOf) -> None:
+    shot = shot_of(range(1, 5))
+    out = "v/{version}/a.####.exr"
+    assert shot.run(out).written == 4
+    assert shot.run(out).kept == 4
+    shot.write_mask(2, 30, 30, 8)
+    done = shot.run(out)
+    assert (done.written, done.kept) == (1, 3)
+    assert sorted(p.name for p in (shot.folder / "v/v002").iterdir()) == [f"a.{n:04d}.exr" for n in range(1, 5)]
+    assert np.array_equal(shot.alpha("v/v002/a.####.exr", 1), shot.alpha("v/v001/a.####.exr", 1))
+    assert not np.array_equal(shot.alpha("v/v002/a.####.exr", 2), shot.alpha("v/v001/a.####.exr", 2))
+
+
+def test_chunks_under_one_plan_equal_the_whole_shot_bit_for_bit(shot_of: ShotOf, studio: type[StudioMean]) -> None:
+    shot = shot_of((1, 2, 3, 5, 7, 9, 11, 13, 20, 21, 22))
+    shot.run("whole/a.####.exr", model="studio-mean")
+    assert len(studio.windows_run) == len(set(studio.windows_run)), "no window is computed twice within a job"
+    plan = str(shot.run(kind="plan", model="studio-mean").facts["plan"]).encode()
+    for frames in ("1-3", "5", "7-13x2", "20-22"):
+        shot.run("chunks/a.####.exr", plan, model="studio-mean", frames=frames)
+    for frame in shot.frames:
+        assert np.array_equal(shot.alpha("whole/a.####.exr", frame), shot.alpha("chunks/a.####.exr", frame))
+        keys = [
+            read_attributes(str(shot.folder / f"{d}/a.{frame:04d}.exr"))["mattebridge:key"] for d in ("whole", "chunks")
+        ]
+        assert keys[0] == keys[1]
+
+
+def test_a_mask_fix_recomputes_only_the_windows_that_cover_it(shot_of: ShotOf, studio: type[StudioMean]) -> None:
+    shot = shot_of(range(1, 13))
+    shot.run(model="studio-mean")
+    assert studio.windows_run == [(1, 2, 3, 4, 5), (4, 5, 6, 7, 8), (7, 8, 9, 10, 11), (8, 9, 10, 11, 12)]
+    studio.windows_run.clear()
+    shot.write_mask(2, 30, 30, 8)
+    shot.run(model="studio-mean", overwrite=True)
+    assert studio.windows_run == [(1, 2, 3, 4, 5), (4, 5, 6, 7, 8)]
+    assert {frame for frame, kept in shot.kept().items() if not kept} == {1, 2, 3, 4, 5}
+
+
+def test_a_longer_shot_keeps_the_keys_of_frames_whose_windows_stay(shot_of: ShotOf, studio: type[StudioMean]) -> None:
+    shot = shot_of(range(1, 13))
+    shot.run(model="studio-mean", frames="1-11")
+    shot.run(model="studio-mean", frames="1-12", overwrite=True)
+    assert [frame for frame, kept in shot.kept().items() if kept] == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_a_frame_of_the_shot_equals_the_range(shot_of: ShotOf, studio: type[StudioMean]) -> None:
+    shot = shot_of(range(1, 10))
+    shot.run("whole/a.####.exr", model="studio-mean")
+    shot.run("one/a.####.exr", model="studio-mean", frames="5", shot="1-9")
+    assert np.array_equal(shot.alpha("whole/a.####.exr", 5), shot.alpha("one/a.####.exr", 5))
+
+
+def test_a_plan_for_another_shot_or_model_is_refused(shot_of: ShotOf, studio: type[StudioMean]) -> None:
+    shot = shot_of(range(1, 6))
+    plan = str(shot.run(kind="plan").facts["plan"]).encode()
+    with pytest.raises(PlanError, match="made for identity"):
+        shot.run(plan=plan, model="studio-mean")
+    with pytest.raises(UsageError, match="not part of the shot"):
+        shot.run(plan=plan, frames="5-9")
+    with pytest.raises(PlanError, match="not a plan"):
+        shot.run(plan=b"{}")
+    assert parse_plan(plan).to_json() == plan
+
+
+def test_missing_files_are_named_before_anything_is_written(shot_of: ShotOf) -> None:
+    shot = shot_of(range(1, 6))
+    shot.path("plate", 3).unlink()
+    with pytest.raises(MissingFrames, match=r"frames 3:") as refused:
+        shot.run(frames="1-5")
+    assert refused.value.frame == 3
+    shot.path("mask", 4).unlink()
+    with pytest.raises(MissingFrames, match=r"mask has no file for frames 4"):
+        shot.run(frames="4-5")
+    assert not (shot.folder / "out").exists()
+
+
+def test_an_output_can_never_be_an_input(shot_of: ShotOf) -> None:
+    shot = shot_of(range(1, 3))
+    with pytest.raises(InputError, match="written over the mask"):
+        shot.run("mask/mask.####.exr")
+    with pytest.raises(UsageError, match="one file"):
+        shot.run("out/a.exr")
+
+
+def test_a_size_that_changes_inside_the_shot_names_the_frame(shot_of: ShotOf) -> None:
+    shot = shot_of(range(1, 4))
+    like = header(32, 48, 2)
+    write_rgb(str(shot.path("plate", 2)), np.zeros((48, 32, 3), np.float32), like=like, frame=2)
+    with pytest.raises(FrameError, match="another size") as refused:
+        shot.run()
+    assert refused.value.frame == 2
+    assert refused.value.file.endswith("plate.0002.exr")
+
+
+def test_a_plate_whose_space_nobody_states_is_refused_with_candidates(shot_of: ShotOf, tmp_path: Path) -> None:
+    import OpenImageIO as oiio
+
+    shot = shot_of(range(1, 2))
+    path = str(shot.path("plate", 1))
+    spec = oiio.ImageSpec(64, 48, 3, "half")
+    image = oiio.ImageOutput.create(path)
+    assert image.open(path, spec) and image.write_image(np.zeros((48, 64, 3), np.float32)) and image.close()
+    with pytest.raises(ColourSpaceUnknown) as refused:
+        shot.run()
+    assert "ACEScg" in str(refused.value.details["candidates"])
+    assert "ACEScg" in refused.value.remedy
+    assert shot.run(plate_space="ACEScg").written == 1
+
+
+def test_core_and_garbage_have_the_last_word(shot_of: ShotOf) -> None:
+    from mattebridge_server.pipeline.finish import solid_and_empty
+
+    alpha = np.array([[0.0, 0.5, 1.0, 0.5]], np.float32)
+    core = np.array([[1.0, 0.5, 0.0, 1.0]], np.float32)
+    garbage = np.array([[0.0, 0.0, 1.0, 0.5]], np.float32)
+    assert np.allclose(solid_and_empty(alpha, core, garbage), [[1.0, 0.75, 0.0, 0.5]])
+    shot = shot_of(range(1, 2))
+    shot.run(core=str(shot.path("mask", 1)), garbage=str(shot.path("mask", 1)))
+    assert shot.alpha("out/a.####.exr", 1).max() == 0
+
+
+def test_events_come_in_order_and_warnings_carry_codes(shot_of: ShotOf) -> None:
+    shot = shot_of(range(1, 4))
+    shot.run()
+    numbered = [event for event in shot.events if hasattr(event, "seq")]
+    assert [event.seq for event in numbered] == list(range(1, len(numbered) + 1))
+    kinds = [type(event) for event in numbered if not isinstance(event, Warning_)]
+    assert kinds[0] is Started and kinds[1:-1] == [FrameDone] * 3
+    assert {event.code for event in numbered if isinstance(event, Warning_)} <= {"PLAN", "MASK"}
