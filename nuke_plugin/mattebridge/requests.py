@@ -1,0 +1,129 @@
+"""From what a caller says to a `JobRequest`: absolute paths, ranges as text, the config's digest, the plan's bytes.
+
+Everything wrong that can be seen without a server is refused here, before anything is sent.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Optional, Union
+
+from .config_digest import BUILTIN_SCHEME, NUKE_DEFAULT, config_files
+from .errors import PlanError, UsageError
+from .frames import FrameSet
+from .messages import JobRequest
+
+PlanSource = Union[str, bytes, Mapping[str, Any], "os.PathLike[str]", None]
+
+PATH_FIELDS = ("plate", "mask", "out", "core", "garbage", "fgr", "comp_over", "comp", "cleanplate")
+CHOICES = {
+    "delivery": ("files", "exr", "planes"),
+    "priority": ("interactive", "batch"),
+    "look": ("srgb", "filmic", "view"),
+    "mask_fit": ("", "stretch", "crop"),
+}
+PLANES_NAMES = {"plate": "plate.####.planes", "mask": "mask.####.planes", "out": "alpha.####.planes"}
+
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
+_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+
+
+def make_request(**fields: Any) -> JobRequest:
+    """A `JobRequest` from its fields as callers write them. Raises `UsageError` for an unknown or impossible one.
+
+    Paths may be relative or path objects, ``frames`` and ``shot`` a `FrameSet`, text or one number. For a config given
+    as a path the digest is computed here.
+    """
+    known = {item.name for item in dataclasses.fields(JobRequest)}
+    unknown = sorted(set(fields) - known)
+    if unknown:
+        raise UsageError(f"unknown: {', '.join(unknown)}", remedy=f"A job has: {', '.join(sorted(known))}.")
+    given = {name: value for name, value in fields.items() if value is not None}
+    if given.get("delivery") == "planes":
+        given = {**PLANES_NAMES, **{name: value for name, value in given.items() if value != ""}}
+    else:
+        given.update({name: absolute(os.fspath(given[name])) for name in PATH_FIELDS if given.get(name)})
+    for name in ("frames", "shot"):
+        if name in given:
+            given[name] = _range_text(given[name])
+    given["context"] = {str(name): str(value) for name, value in dict(given.get("context") or {}).items()}
+    given["params"] = dict(given.get("params") or {})
+    given.setdefault("plate", "")
+    request = JobRequest(**given)
+    check_request(request)
+    return with_config_digest(request)
+
+
+def check_request(request: JobRequest) -> None:
+    """Raises `UsageError` for what no server would take."""
+    if not request.plate:
+        raise UsageError("no plate was given", remedy="Name it: plate='plate.####.exr' (--plate PATH).")
+    if request.kind == "matte" and not request.out:
+        raise UsageError("no output was given", remedy="Name it: out='alpha.####.exr' (--out PATH).")
+    for name, allowed in CHOICES.items():
+        if getattr(request, name) not in allowed:
+            raise UsageError(f"{name} is {getattr(request, name)!r}", remedy=f"Choose one of {', '.join(allowed[:])}.")
+    for name in ("frames", "shot"):
+        if getattr(request, name):
+            FrameSet.parse(getattr(request, name))
+    for name, value in request.params.items():
+        if not isinstance(value, (bool, int, float, str)):
+            raise UsageError(f"the parameter {name} is {value!r}", remedy="Give a bool, a number or a text.")
+
+
+def with_config_digest(request: JobRequest) -> JobRequest:
+    """The request with the digest of its OCIO config, where that is a path and none was given."""
+    config = request.config
+    if not config or request.config_digest or config == NUKE_DEFAULT:
+        return request
+    if config.startswith(BUILTIN_SCHEME):
+        config_files(config)  # refuses a name that means another config in each release
+        return request
+    path = absolute(config)
+    return dataclasses.replace(request, config=path, config_digest=config_files(path, request.context).digest())
+
+
+def check_key(key: str) -> str:
+    """A job key as the server takes it. Raises `UsageError`."""
+    if not _KEY.match(key):
+        raise UsageError(
+            f"{key!r} cannot be a job key", remedy="Use 1 to 100 of A-Z a-z 0-9 . _ - and begin with a letter or digit."
+        )
+    return key
+
+
+def plan_bytes(plan: PlanSource) -> bytes:
+    """A frozen plan as it travels: from its bytes, JSON text, a dict, or the path of its file. Raises `PlanError`."""
+    if not plan:
+        return b""
+    if isinstance(plan, bytes):
+        return plan
+    if isinstance(plan, Mapping):
+        return json.dumps(plan, sort_keys=True, separators=(",", ":")).encode()
+    text = os.fspath(plan)
+    if text.lstrip().startswith("{"):
+        return text.encode()
+    try:
+        content = Path(text).read_bytes()
+        json.loads(content)
+    except OSError as error:
+        raise PlanError(f"the plan cannot be read: {error.strerror or error}", file=text) from None
+    except ValueError:
+        raise PlanError("the plan is not JSON", file=text) from None
+    return content
+
+
+def absolute(path: str) -> str:
+    """An absolute path for this machine; one of Windows or a UNC path stays as it is, wherever it is read."""
+    return path if _WINDOWS.match(path) or "://" in path else str(Path(path).absolute())
+
+
+def _range_text(value: Optional[Union[str, int, FrameSet]]) -> str:
+    if isinstance(value, int):
+        return str(value)
+    return str(value or "")
