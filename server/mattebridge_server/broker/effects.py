@@ -133,9 +133,7 @@ class Ask:
     plan: bytes = b""
 
 
-Effect = (
-    Send | Replay | Offer | SendLast | Grant | Taken | StorePart | Forget | Leave | Tell | Spawn | Kill | Ask
-)
+Effect = Send | Replay | Offer | SendLast | Grant | Taken | StorePart | Forget | Leave | Tell | Spawn | Kill | Ask
 
 
 class Outbox:

@@ -1,8 +1,8 @@
 """What the broker must remember over a crash: jobs, their events and their unfetched results, in one SQLite file.
 
 Write-ahead log, ``synchronous=FULL``: after `commit` returns, what it was given survives a power cut. The broker
-commits before it tells anybody. A network file system breaks SQLite's locks and so is refused. The journal is not thread-safe;
-one task calls it at a time.
+commits before it tells anybody. A network file system breaks SQLite's locks and so is refused. The journal is not
+thread-safe; one task calls it at a time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,31 @@ from ..crashpoints import reach
 
 SCHEMA_VERSION = 1
 NETWORK_FILE_SYSTEMS = frozenset(
-    ["nfs", "nfs4", "cifs", "smb2", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "gpfs", "beegfs", "glusterfs", "pvfs2", "panfs", "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.s3fs", "fuse.rclone", "davfs", "afpfs", "webdav"]
+    (
+        "nfs",
+        "nfs4",
+        "cifs",
+        "smb2",
+        "smb3",
+        "smbfs",
+        "9p",
+        "afs",
+        "ceph",
+        "lustre",
+        "gpfs",
+        "beegfs",
+        "glusterfs",
+        "pvfs2",
+        "panfs",
+        "fuse.sshfs",
+        "fuse.glusterfs",
+        "fuse.ceph",
+        "fuse.s3fs",
+        "fuse.rclone",
+        "davfs",
+        "afpfs",
+        "webdav",
+    )
 )
 
 _SCHEMA = """

@@ -30,7 +30,7 @@ UPLOAD_CREDIT_BYTES = 16 * 1024 * 1024
 
 @dataclass
 class Session:
-    """One client after its HELLO. ``keys`` are the jobs it follows; ``upload_credit`` what it may still send, by job."""
+    """One client after its HELLO. ``keys`` are the jobs it follows, ``upload_credit`` what it may send, by job."""
 
     peer: Peer
     hello: Hello
@@ -88,8 +88,8 @@ class Sessions:
             return Incompatible(
                 PROTOCOL_MAJOR,
                 PROTOCOL_MINOR,
-                f"the server speaks protocol {PROTOCOL_MAJOR}.{PROTOCOL_MINOR}, the client {hello.major}.{hello.minor}; "
-                f"bring the {older} up to date",
+                f"the server speaks protocol {PROTOCOL_MAJOR}.{PROTOCOL_MINOR}, the client "
+                f"{hello.major}.{hello.minor}; bring the {older} up to date",
             )
         self._by_peer[peer] = Session(peer, hello, heard=now, pinged=now, admin=admin)
         return self.welcome

@@ -1,0 +1,318 @@
+"""The side of the broker that faces clients: every verb of the protocol, decided here. No IO, no clock.
+
+`received` takes the parts of one multipart; what follows from it lies in the outbox. A peer that never said HELLO gets
+NEED_HELLO and nothing else, whatever it sends.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from mattebridge import messages as m
+from mattebridge.errors import AuthRefused, InputError, MatteBridgeError, PathRefused, ProtocolError, Refused
+
+from .decode import Malformed, Received, decode
+from .effects import Ask, Leave, Offer, Outbox, Peer, Replay
+from .floor import Floor
+from .jobs import JobBook, Record, body_digest, error_info, public_state
+from .pixels import Pixels
+from .requests import for_server, model_problem, through_socket
+from .session import Session, Sessions
+
+
+@dataclass(frozen=True)
+class About:
+    """What the server says of itself."""
+
+    boot_id: str
+    version: str
+    host: str
+    pid: int
+    started_at: float
+    lease_s: float = 30.0
+
+
+@dataclass
+class Desk:
+    """See the head of this file. ``stopping`` is set by STOP and read by the shell ("" no, "drain", "now")."""
+
+    about: About
+    limits: m.Limits
+    sessions: Sessions
+    book: JobBook
+    floor: Floor
+    out: Outbox
+    pixels: Pixels
+    refused: Counter[str] = field(default_factory=Counter)
+    answered: Counter[str] = field(default_factory=Counter)
+    stopping: str = ""
+    _checks: dict[int, tuple[Peer, m.Check, tuple[m.ErrorInfo, ...]]] = field(default_factory=dict)
+    _asked: int = 0
+
+    # -- in --------------------------------------------------------------------------------------------------------
+
+    def received(self, now: float, peer: Peer, parts: Sequence[bytes], admin: bool) -> None:
+        """One multipart of a client. ``admin`` says whether its connection may stop the server."""
+        session = self.sessions.heard(now, peer)
+        try:
+            received = decode(parts)
+        except Malformed as error:
+            self.refused[error.kind] += 1
+            if session is None:
+                self.out.send(peer, self.sessions.need_hello())
+            else:
+                self.out.send(peer, m.Rejected(0, error_info(ProtocolError(f"malformed message: {error}"))))
+            return
+        message = received.message
+        self.answered[type(message).__name__] += 1
+        if isinstance(message, m.Hello):
+            self._hello(now, peer, message, admin)
+        elif session is None:
+            self.out.send(peer, self.sessions.need_hello())
+        else:
+            self._dispatch(now, session, received)
+
+    def _dispatch(self, now: float, session: Session, received: Received) -> None:
+        message, peer = received.message, session.peer
+        try:
+            if isinstance(message, m.Ping):
+                self.out.send(peer, m.Pong(message.number, self.floor.busy_s()))
+            elif isinstance(message, m.Describe):
+                self._describe(peer, message)
+            elif isinstance(message, m.Check):
+                self._check(peer, message, received.blobs)
+            elif isinstance(message, m.Status):
+                self._status(peer, message, now)
+            elif isinstance(message, m.Submit):
+                self._submit(now, session, message, received.blobs)
+            elif isinstance(message, m.Resume):
+                self._resume(session, message)
+            elif isinstance(message, m.Cancel):
+                self._cancel(now, session, message)
+            elif isinstance(message, m.Stop):
+                self._stop(session, message)
+            elif isinstance(message, (m.Credit, m.Put, m.PutsDone, m.Taken)):
+                self.pixels.received(now, session, self._known(session, message.key), message, received.blobs)
+        except MatteBridgeError as error:
+            self.refused[error.code] += 1
+            self.out.send(peer, m.Rejected(getattr(message, "request", 0), error_info(error)))
+
+    def gone(self, now: float, peer: Peer) -> None:
+        """The connection is lost: its jobs are no longer watched by it."""
+        session = self.sessions.remove(peer)
+        self.out.do(Leave(peer))
+        for key in session.keys if session is not None else ():
+            if key in self.book.records:
+                self.book.unwatch(now, self.book.records[key], peer)
+
+    def tick(self, now: float) -> None:
+        """Beats, leases and queue positions."""
+        pings, lost = self.sessions.tick(now)
+        for peer, ping in pings:
+            self.out.send(peer, ping)
+        for peer in lost:
+            self.gone(now, peer)
+        for key in list(self.floor.scheduler.jobs):
+            record = self.book.records[key]
+            if record.leased and record.since is not None and now - record.since >= self.about.lease_s:
+                record.since = None
+                self.floor.apply(self.floor.scheduler.cancel(now, key))
+        for key, position in self.floor.scheduler.positions().items():
+            record = self.book.records[key]
+            if position != record.position:
+                record.position = position
+                for peer in record.watchers:
+                    self.out.send(peer, m.Progress(key, "queued", position=position))
+
+    # -- questions -------------------------------------------------------------------------------------------------
+
+    def _hello(self, now: float, peer: Peer, message: m.Hello, admin: bool) -> None:
+        self.gone(now, peer)
+        self.out.send(peer, self.sessions.hello(now, peer, message, admin))
+
+    def _describe(self, peer: Peer, message: m.Describe) -> None:
+        models = self.floor.models()
+        if message.model:
+            problem = model_problem(m.JobRequest("", model=message.model), models, self.floor.site, 0)
+            if message.model not in models and problem is not None:
+                raise problem
+        chosen = [model for name, model in sorted(models.items()) if message.model in ("", name)]
+        self.out.send(peer, m.Described(message.request, tuple(chosen)))
+
+    def _status(self, peer: Peer, message: m.Status, now: float) -> None:
+        positions = self.floor.scheduler.positions()
+        live = [record for record in self.book.records.values() if not record.ended]
+        live.sort(key=lambda record: (record.state == "uploading", positions.get(record.key, -1)))
+        ended = [record for record in self.book.records.values() if record.ended] if message.finished else []
+        records = [*live[:1000], *ended[::-1][: message.limit]]
+        self.out.send(
+            peer,
+            m.StatusReport(
+                request=message.request,
+                state=self.state(),
+                boot_id=self.about.boot_id,
+                version=self.about.version,
+                host=self.about.host,
+                pid=self.about.pid,
+                uptime_s=round(now - self.about.started_at, 3),
+                engines=self.floor.infos(),
+                jobs=tuple(record.info(positions.get(record.key, 0)) for record in records),
+            ),
+        )
+
+    def state(self) -> str:
+        """The server's state: starting until an engine is up, draining once it was asked to stop."""
+        if self.floor.scheduler.draining or self.stopping:
+            return "draining"
+        up = any(engine.state in ("idle", "busy") for engine in self.floor.scheduler.engines.values())
+        return "ready" if up else "starting"
+
+    def _check(self, peer: Peer, message: m.Check, blobs: Sequence[bytes]) -> None:
+        problems: list[m.ErrorInfo] = []
+        try:
+            request = for_server(message.job, self.floor.site)
+        except MatteBridgeError as error:
+            self.out.send(peer, m.Checked(message.request, problems=(error_info(error),)))
+            return
+        problem = model_problem(request, self.floor.models(), self.floor.site, self.floor.budget_bytes())
+        if problem is not None:
+            problems.append(error_info(problem))
+        if through_socket(request):
+            self.out.send(peer, m.Checked(message.request, tuple(problems), facts=self._facts()))
+            return
+        self._asked += 1
+        self._checks[self._asked] = (peer, message, tuple(problems))
+        self.out.do(Ask(self._asked, request, blobs[0] if blobs else b""))
+
+    def checked(
+        self,
+        number: int,
+        problems: tuple[m.ErrorInfo, ...],
+        warnings: tuple[str, ...] = (),
+        frames: int = 0,
+        fresh: int = 0,
+        facts: dict[str, m.ParamValue] | None = None,
+    ) -> None:
+        """The path helper's answer, or what stands for it when it did not answer."""
+        asked = self._checks.pop(number, None)
+        if asked is not None:
+            peer, message, first = asked
+            facts = {**self._facts(), **(facts or {})}
+            self.out.send(peer, m.Checked(message.request, (*first, *problems), warnings, frames, fresh, facts))
+
+    def unanswered(self, number: int, why: str) -> None:
+        """The path helper died or was too slow: the disk it looked at does not answer."""
+        asked = self._checks.get(number)
+        if asked is not None:
+            plate = asked[1].job.plate
+            error = PathRefused(
+                f"the server's disk does not answer: {why}",
+                remedy="See whether the share is mounted and alive on the server.",
+                file=plate,
+            )
+            self.checked(number, (error_info(error),))
+
+    def _facts(self) -> dict[str, m.ParamValue]:
+        scheduler = self.floor.scheduler
+        return {
+            "queue_jobs": len(scheduler.jobs),
+            "queue_limit": scheduler.policy.queue_jobs,
+            "engine_busy_s": self.floor.busy_s(),
+            "device_budget_bytes": self.floor.budget_bytes(),
+        }
+
+    # -- jobs ------------------------------------------------------------------------------------------------------
+
+    def _submit(self, now: float, session: Session, message: m.Submit, blobs: Sequence[bytes]) -> None:
+        peer = session.peer
+        if message.boot_id != self.about.boot_id:
+            self.out.send(peer, self.sessions.need_hello())
+            return
+        plan = bytes(blobs[0]) if blobs else b""
+        record = self.book.records.get(message.key)
+        if record is not None:
+            self._own(session, record)
+            if record.digest != body_digest(message.job, plan):
+                text = "the key names a job with another body; a new request needs a new key"
+                self.out.send(peer, m.Conflict(message.request, message.key, text))
+                return
+            self._attach(session, record, message.request, after=0, existing=True)
+            return
+        if self.state() == "draining":
+            raise Refused("the server is stopping and takes no new jobs", remedy="Submit it again when it is back.")
+        request = for_server(message.job, self.floor.site)
+        problem = model_problem(request, self.floor.models(), self.floor.site, self.floor.budget_bytes())
+        if problem is not None:
+            raise problem
+        full = self.floor.scheduler.admit(session.client)
+        if full is not None:
+            self.refused["BUSY"] += 1
+            self.out.send(peer, m.Busy(message.request, full.retry_after_s, full.depth, full.limit))
+            return
+        who = (session.hello.user[:200], session.hello.host[:200])
+        record = self.book.add(message.key, message.job, plan, session.client, peer.user, who)
+        self._attach(session, record, message.request, after=0, existing=False)
+        self.floor.enqueue(now, record)
+
+    def _resume(self, session: Session, message: m.Resume) -> None:
+        record = self.book.records.get(message.key)
+        if record is None:
+            error = InputError(
+                "the server does not know this job",
+                remedy="Submit it again under the same key; finished frames are kept.",
+                details={"job_unknown": True},
+            )
+            raise error
+        self._own(session, record)
+        self._attach(session, record, message.request, min(message.after, record.last), existing=True)
+
+    def _attach(self, session: Session, record: Record, request: int, after: int, existing: bool) -> None:
+        """Follow a job on this connection: ACCEPTED, its events after ``after``, then what it has to fetch."""
+        peer, key = session.peer, record.key
+        self.book.watch(record, peer)
+        session.keys.add(key)
+        uploading = record.state == "uploading"
+        accepted = m.Accepted(
+            request,
+            key,
+            public_state(record.state),
+            last=record.last,
+            existing=existing,
+            stored=tuple(sorted(record.stored)) if uploading else (),
+            credit_bytes=session.grant_uploads(key) if uploading else 0,
+        )
+        self.out.send(peer, accepted)
+        if existing:
+            self.out.do(*(Offer(peer, row) for row in record.results.values()))
+            self.out.do(Replay(peer, key, after, record.last))
+
+    def _cancel(self, now: float, session: Session, message: m.Cancel) -> None:
+        record = self._known(session, message.key)
+        if not record.ended:
+            self.floor.apply(self.floor.scheduler.cancel(now, record.key))
+        self.out.send(session.peer, m.Cancelling(message.request, record.key, public_state(record.state)))
+
+    def _stop(self, session: Session, message: m.Stop) -> None:
+        if not session.admin:
+            raise AuthRefused(
+                "this client may not stop the server",
+                remedy="Stop it on its own host, or have the client's key marked 'admin' in the allow-list.",
+            )
+        self.stopping = "now" if message.now else self.stopping or "drain"
+        self.out.send(session.peer, m.Stopping(message.request))
+
+    # -- whose job -------------------------------------------------------------------------------------------------
+
+    def _known(self, session: Session, key: str) -> Record:
+        record = self.book.records.get(key)
+        if record is None:
+            raise InputError("the server does not know this job", details={"job_unknown": True, "key": key})
+        self._own(session, record)
+        return record
+
+    @staticmethod
+    def _own(session: Session, record: Record) -> None:
+        if record.owner != session.peer.user and not session.admin:
+            raise Refused("the job belongs to another client", details={"key": record.key})

@@ -1,0 +1,272 @@
+"""What the broker knows of each job, its numbered events and who follows it. Every change of it is journaled.
+
+Ended jobs stay as short records so that a key keeps its meaning; the journal has their events. `JobBook.prune` forgets
+the oldest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from mattebridge.errors import MatteBridgeError
+from mattebridge.messages import (
+    TERMINAL,
+    CancelledEvent,
+    Done,
+    ErrorInfo,
+    Failed,
+    FrameDone,
+    JobInfo,
+    JobRequest,
+    Progress,
+    Queued,
+    Warning_,
+)
+
+from . import journal
+from .decode import decode_event, decode_request, encode, encode_request
+from .effects import Forget, Offer, Outbox, Peer, SendLast
+from .journal import EventRow, JobRow, ResultRow
+from .requests import PathBack, through_socket
+
+ENDED = frozenset(("done", "failed", "cancelled"))
+PROGRESS_EVERY_S = 0.1
+
+
+@dataclass
+class Record:
+    """One job. ``since`` is when its last watcher left (loop time; None while it has one)."""
+
+    key: str
+    request: JobRequest
+    digest: bytes
+    client: str
+    owner: str
+    user: str
+    host: str
+    submitted_at: float
+    state: str = "queued"
+    plan: bytes = b""
+    last: int = 0
+    frames_total: int = 0
+    written: set[int] = field(default_factory=set)
+    kept: set[int] = field(default_factory=set)
+    error: ErrorInfo | None = None
+    watchers: set[Peer] = field(default_factory=set)
+    since: float | None = None
+    stored: dict[str, str] = field(default_factory=dict)
+    storing: int = 0
+    puts_done: bool = False
+    results: dict[tuple[str, int], ResultRow] = field(default_factory=dict)
+    frames_done: int = 0
+    progressed: float = 0.0
+    position: int = -1
+    path_back: PathBack = field(default_factory=lambda: PathBack("", ""))
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ENDED
+
+    @property
+    def leased(self) -> bool:
+        """Whether the job ends with its client: somebody waits for it at a screen."""
+        return self.request.priority == "interactive"
+
+    def info(self, position: int = 0) -> JobInfo:
+        request = self.request
+        return JobInfo(
+            key=self.key,
+            state=public_state(self.state),
+            kind=request.kind,
+            label=request.label,
+            user=self.user,
+            host=self.host,
+            model=request.model,
+            priority=request.priority,
+            position=position,
+            frames_total=self.frames_total,
+            frames_done=self.frames_done,
+            submitted_at=self.submitted_at,
+            out=request.out,
+            error=self.error,
+        )
+
+
+def public_state(state: str) -> str:
+    """A job's state in the protocol's words: a job that is being set aside still runs."""
+    return "running" if state in ("preempting", "draining") else state
+
+
+def body_digest(request: JobRequest, plan: bytes) -> bytes:
+    """Two submits with the same digest ask for the same thing."""
+    return hashlib.sha256(encode_request(request) + b"\0" + plan).digest()
+
+
+class JobBook:
+    """All jobs of the journal. ``wall`` is the clock of people, seconds since the epoch."""
+
+    def __init__(self, out: Outbox, wall: Callable[[], float]) -> None:
+        self.out = out
+        self.wall = wall
+        self.records: dict[str, Record] = {}
+        self.counts: dict[str, int] = {}
+        self._number = 0
+
+    # -- making and ending ---------------------------------------------------------------------------------------
+
+    def add(self, key: str, request: JobRequest, plan: bytes, client: str, owner: str, who: tuple[str, str]) -> Record:
+        """A new job: journaled, not yet in the queue."""
+        state = "uploading" if through_socket(request) else "queued"
+        digest = body_digest(request, plan)
+        record = Record(key, request, digest, client, owner, *who, submitted_at=self.wall(), state=state, plan=plan)
+        self.records[key] = record
+        self._number += 1
+        row = JobRow(
+            key, self._number, encode_request(request), plan, owner, *who, state=state, submitted_at=record.submitted_at
+        )
+        self.out.change(journal.add_job(row))
+        return record
+
+    def set_state(self, record: Record, state: str) -> None:
+        record.state = state
+        self.out.change(journal.set_state(record.key, state, self.wall() if state in ENDED else None))
+
+    def end(
+        self,
+        record: Record,
+        outcome: str,
+        error: MatteBridgeError | None = None,
+        facts: dict[str, Any] | None = None,
+        plan: bytes = b"",
+    ) -> None:
+        """The job's one terminal event, and its state for good."""
+        if record.ended:
+            raise ValueError(f"job {record.key} has ended already")
+        self.set_state(record, outcome)
+        self.counts[outcome] = self.counts.get(outcome, 0) + 1
+        if outcome == "done":
+            fields = {"written": len(record.written), "kept": len(record.kept), "facts": dict(facts or {})}
+            self.event(record, Done, (plan,) if plan else (), **fields)
+        elif outcome == "failed":
+            record.error = error_info(error or MatteBridgeError("the job failed without a reason"))
+            self.event(record, Failed, error=record.error)
+        else:
+            self.event(record, CancelledEvent, written=len(record.written))
+        self.out.change(journal.set_frames(record.key, record.frames_total, record.frames_done))
+        record.written, record.kept, record.plan = set(), set(), b""
+        if through_socket(record.request) and not record.results:
+            self.out.do(Forget(record.key))
+
+    # -- events --------------------------------------------------------------------------------------------------
+
+    def event(self, record: Record, kind: Callable[..., Any], blobs: tuple[bytes, ...] = (), **fields: Any) -> None:
+        """Number, journal and send one event."""
+        record.last += 1
+        message = kind(key=record.key, seq=record.last, at=self.wall(), **fields)
+        tag, body = encode(message)
+        self.out.change(*journal.add_event(EventRow(record.key, record.last, tag, body, blobs[0] if blobs else None)))
+        last = isinstance(message, TERMINAL) and through_socket(record.request)
+        for peer in record.watchers:
+            if last:
+                self.out.do(SendLast(peer, record.key, message, blobs))
+            else:
+                self.out.send(peer, message, blobs)
+
+    def queued(self, record: Record, position: int, ahead: str) -> None:
+        record.position = position
+        self.event(record, Queued, position=position, ahead=ahead)
+
+    def frame(self, record: Record, frame: int, path: str, digest: str, kept: bool) -> None:
+        """One frame is on disk. A frame that was told before (an earlier run wrote it) is not told again."""
+        if frame in record.written or frame in record.kept:
+            return
+        (record.kept if kept else record.written).add(frame)
+        record.frames_done += 1
+        self.event(record, FrameDone, frame=frame, path=record.path_back(path), digest=digest, kept=kept)
+
+    def warning(self, record: Record, code: str, message: str, frame: int | None = None) -> None:
+        self.event(record, Warning_, code=code, message=message, frame=frame)
+
+    def progress(self, now: float, record: Record, **fields: Any) -> None:
+        """Tell watchers how far it is, at most ten times a second."""
+        if now - record.progressed >= PROGRESS_EVERY_S:
+            record.progressed = now
+            for peer in record.watchers:
+                self.out.send(peer, Progress(key=record.key, **fields))
+
+    # -- results -------------------------------------------------------------------------------------------------
+
+    def result(self, record: Record, row: ResultRow) -> None:
+        """A picture lies in the spool: remembered until its client took it."""
+        record.results[row.role, row.frame] = row
+        self.out.change(journal.add_result(row))
+        self.out.do(*(Offer(peer, row) for peer in record.watchers))
+
+    def taken(self, record: Record, role: str, frame: int) -> ResultRow | None:
+        row = record.results.pop((role, frame), None)
+        if row is not None:
+            self.out.change(journal.drop_result(record.key, role, frame))
+        return row
+
+    # -- watchers ------------------------------------------------------------------------------------------------
+
+    def watch(self, record: Record, peer: Peer) -> None:
+        record.watchers.add(peer)
+        record.since = None
+
+    def unwatch(self, now: float, record: Record, peer: Peer) -> None:
+        record.watchers.discard(peer)
+        if not record.watchers and record.since is None:
+            record.since = now
+
+    # -- start and forgetting ------------------------------------------------------------------------------------
+
+    def restore(self, now: float, rows: Iterable[JobRow], events: Callable[[str], Iterable[EventRow]]) -> None:
+        """Bring back what the journal has. ``events`` reads a job's events: all of an unfinished one, else the last."""
+        for row in rows:
+            request = decode_request(row.body)
+            record = Record(
+                row.key,
+                request,
+                body_digest(request, row.plan),
+                client=row.client,
+                owner=row.client,
+                user=row.user,
+                host=row.host,
+                submitted_at=row.submitted_at,
+                state=row.state,
+                plan=b"" if row.ended_at is not None else row.plan,
+                last=row.last,
+                frames_total=row.frames_total,
+                frames_done=row.frames_done,
+                since=now,
+            )
+            for event in events(row.key):
+                _recall(record, decode_event(event.tag, event.body))
+            self.records[row.key] = record
+            self._number = max(self._number, row.number)
+
+    def forget(self, key: str) -> None:
+        del self.records[key]
+        self.out.change(*journal.forget_job(key))
+
+    def blame(self, record: Record, windows: dict[int, int]) -> None:
+        """Keep the deaths by window over a restart of the broker."""
+        self.out.change(journal.set_windows(record.key, json.dumps(windows)))
+
+
+def error_info(error: MatteBridgeError) -> ErrorInfo:
+    """An error as it travels."""
+    return ErrorInfo(error.code, error.message, error.remedy, error.file, error.frame, dict(error.details))
+
+
+def _recall(record: Record, event: Any) -> None:
+    if isinstance(event, FrameDone) and not record.ended:
+        (record.kept if event.kept else record.written).add(event.frame)
+        record.frames_done = len(record.kept) + len(record.written)
+    elif isinstance(event, Failed):
+        record.error = event.error

@@ -1,0 +1,114 @@
+"""Locks between processes: one broker per user and host, one engine per device. Held by an open file, so never stale.
+
+A lock's file stays behind and means nothing; only the operating system's lock on it counts. The file's text says who
+holds it, for people.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from mattebridge.errors import Refused
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lock, as they wrote it themselves."""
+
+    pid: int = 0
+    host: str = ""
+    endpoint: str = ""
+
+    def __str__(self) -> str:
+        where = f", listening on {self.endpoint}" if self.endpoint else ""
+        return f"process {self.pid} on {self.host}{where}" if self.pid else "another process"
+
+
+class FileLock:
+    """An exclusive lock, taken by `acquire` and given back by `release` or by the end of the process.
+
+    On POSIX a child that inherits `fileno` holds the lock too: an engine keeps its device locked when its broker is
+    killed, until it has ended itself.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: IO[str] | None = None
+
+    def acquire(self, holder: Holder) -> None:
+        """Take the lock. Raises `Refused`, naming the holder, when somebody else has it."""
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600), "r+", encoding="utf-8")
+        if not _try_lock(file):
+            file.close()
+            raise Refused(
+                f"it is locked: {self.holder()} has it",
+                remedy="Use that server, or stop it first with `mattebridge stop`.",
+                file=str(self.path),
+            )
+        self._file = file
+        self.describe(holder)
+
+    def describe(self, holder: Holder) -> None:
+        """Write who holds the lock."""
+        if self._file is not None:
+            self._file.seek(0)
+            self._file.truncate()
+            json.dump({"pid": holder.pid, "host": holder.host, "endpoint": holder.endpoint}, self._file)
+            self._file.flush()
+
+    @property
+    def held(self) -> bool:
+        return self._file is not None
+
+    def fileno(self) -> int:
+        """The descriptor to hand on to a child."""
+        if self._file is None:
+            raise ValueError("the lock is not held")
+        return self._file.fileno()
+
+    def holder(self) -> Holder:
+        """What the holder wrote; an empty `Holder` where it cannot be read."""
+        try:
+            data = json.loads(self.path.read_text(encoding="utf-8"))
+            return Holder(int(data["pid"]), str(data["host"]), str(data["endpoint"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return Holder()
+
+    def release(self) -> None:
+        """Give the lock back."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def device_lock(folder: Path, device: str) -> FileLock:
+    """The lock of one device. A GPU is shared by all users of the host, a CPU engine is this user's own."""
+    name = f"device-{device.replace(':', '-')}.lock"
+    return FileLock(folder / name)
+
+
+def _try_lock(file: IO[str]) -> bool:
+    platform: str = sys.platform
+    if platform == "win32":
+        import msvcrt
+
+        try:
+            # A byte far beyond the text, so that others can still read who holds the lock.
+            os.lseek(file.fileno(), 1 << 20, os.SEEK_SET)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        except OSError:
+            return False
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

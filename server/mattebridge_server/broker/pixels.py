@@ -1,0 +1,105 @@
+"""The pictures of jobs whose pixels travel through the socket: PUT, PUTS_DONE, TAKEN, CREDIT, decided here. No IO."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mattebridge import messages as m
+from mattebridge.errors import InputError, MatteBridgeError, ProtocolError
+
+from .effects import Forget, Grant, Outbox, Peer, StorePart, Taken
+from .floor import Floor
+from .jobs import JobBook, Record, error_info
+from .requests import UPLOAD_ROLES
+from .session import Session, Sessions
+from .uploads import name_problem
+
+PictureMessage = m.Credit | m.Put | m.PutsDone | m.Taken
+
+
+@dataclass
+class Pixels:
+    """Uploads and results of every job. ``picture_bytes`` is the size of the largest picture that is taken."""
+
+    sessions: Sessions
+    book: JobBook
+    floor: Floor
+    out: Outbox
+    picture_bytes: int = 4 * 2**30
+    bytes_stored: int = 0
+
+    def received(
+        self, now: float, session: Session, record: Record, message: PictureMessage, blobs: Sequence[bytes]
+    ) -> None:
+        """One message about a job's pictures, from a client that may speak for the job."""
+        if isinstance(message, m.Credit):
+            self.out.do(Grant(session.peer, record.key, message.add_bytes))
+        elif isinstance(message, m.Put):
+            self._put(session, record, message, blobs)
+        elif isinstance(message, m.PutsDone):
+            record.puts_done = record.state == "uploading"
+            self._settle(now, record)
+        else:
+            self._taken(record, message)
+
+    def _put(self, session: Session, record: Record, put: m.Put, blobs: Sequence[bytes]) -> None:
+        size = len(blobs[0]) if len(blobs) == 1 else 0
+        if len(blobs) != 1 or put.role not in UPLOAD_ROLES:
+            raise ProtocolError("a PUT carries one blob for a known role")
+        if not session.spend(record.key, size):
+            raise ProtocolError("more bytes were sent than credit was granted")
+        problem = name_problem(put.role, put.name)
+        if record.state != "uploading":
+            problem = "the job takes no pictures now"
+        elif put.offset + size > put.total_bytes:
+            problem = "the part is longer than the picture"
+        elif put.total_bytes > self.picture_bytes:
+            problem = f"a picture of {put.total_bytes} bytes is over the limit of {self.picture_bytes}"
+        if problem:
+            self._returned(session.peer, record.key, size)
+            raise InputError(problem, file=put.name, frame=put.frame)
+        record.storing += 1
+        self.out.do(StorePart(session.peer, put, blobs[0]))
+
+    def stored(
+        self, now: float, peer: Peer, put: m.Put, size: int, whole: bool, error: MatteBridgeError | None
+    ) -> None:
+        """How a `StorePart` went. ``whole`` says that the picture is complete and its digest right."""
+        self._returned(peer, put.key, size)
+        record = self.book.records.get(put.key)
+        if record is None:
+            return
+        record.storing -= 1
+        if error is not None:
+            record.puts_done = False
+            self.out.send(peer, m.Rejected(0, error_info(error)))
+        elif whole:
+            self.bytes_stored += put.total_bytes
+            record.stored[stored_label(put)] = put.name
+            self.out.send(peer, m.Stored(put.key, put.role, put.frame))
+        self._settle(now, record)
+
+    def _settle(self, now: float, record: Record) -> None:
+        """Queue the job once the client said that all was sent, and all that was sent is on the disk."""
+        if record.state == "uploading" and record.puts_done and not record.storing:
+            self.floor.uploaded(now, record)
+
+    def _returned(self, peer: Peer, key: str, size: int) -> None:
+        """An upload's bytes are out of memory again: the client may send as many more."""
+        session = self.sessions.find(peer)
+        if session is not None and key in session.upload_credit and size:
+            session.upload_credit[key] += size
+            self.out.send(peer, m.Credit(key, size))
+
+    def _taken(self, record: Record, message: m.Taken) -> None:
+        row = self.book.taken(record, message.role, message.frame)
+        if row is not None:
+            self.out.do(Taken(row))
+        if record.ended and not record.results:
+            self.out.do(Forget(record.key))
+
+
+def stored_label(put: m.Put) -> str:
+    """A picture's name in ACCEPTED's ``stored``: role/frame, or config/name."""
+    return f"{put.role}/{put.name if put.role == 'config' else put.frame}"

@@ -1,0 +1,63 @@
+"""What a broker does with the journal it finds: unfinished jobs wait again, ended ones keep their key, old ones go."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from mattebridge.errors import EngineFailed
+
+from .config import Config
+from .floor import Floor, windows_of
+from .jobs import JobBook
+from .journal import EventRow, Journal
+from .uploads import Spool
+
+log = logging.getLogger("mattebridge.broker")
+
+RAN = frozenset(("running", "preempting", "draining"))
+
+
+def recover(now: float, config: Config, journal: Journal, book: JobBook, floor: Floor, spool: Spool) -> None:
+    """Bring back all jobs. What ran is queued again, what was being cancelled is cancelled, events stay as they are.
+
+    A job during which the server went down `most_losses` times is not tried for ever.
+    """
+    unfinished, ended = journal.unfinished(), journal.finished(config.keep_jobs)
+    live = {row.key for row in unfinished}
+
+    def events(key: str) -> list[EventRow]:
+        last = journal.last_event(key)
+        return list(journal.events(key)) if key in live else [last] if last is not None else []
+
+    book.restore(now, [*ended[::-1], *unfinished], events)
+    journal.count_lost(row.key for row in unfinished if row.state in RAN)
+    for result in journal.results():
+        if result.key in book.records:
+            book.records[result.key].results[result.role, result.frame] = result
+    for row in unfinished:
+        record = book.records[row.key]
+        record.stored = dict(spool.stored(row.key))
+        age_s = max(time.time() - row.submitted_at, 0.0)
+        if row.state == "cancelling":
+            book.end(record, "cancelled")
+        elif row.state in RAN and row.lost + 1 >= config.most_losses:
+            book.end(record, "failed", EngineFailed(f"the server went down {row.lost + 1} times while the job ran"))
+        else:
+            if row.state in RAN:
+                book.set_state(record, "queued")
+            if row.state != "uploading":
+                book.warning(record, "SERVER_RESTARTED", "the server was started again; the job goes on")
+            floor.enqueue(now, record, age_s, windows_of(row.windows))
+    keep = {key for key, record in book.records.items() if not record.ended or record.results}
+    spool.keep_only(keep)
+    log.info("journal: %d unfinished jobs, %d ended", len(unfinished), len(ended))
+
+
+def prune(config: Config, book: JobBook, wall: float) -> None:
+    """Forget ended jobs beyond the newest ones that are kept, and those that are old."""
+    ended = [record for record in book.records.values() if record.ended]
+    beyond = len(ended) - config.keep_jobs
+    for index, record in enumerate(ended):
+        if index < beyond or wall - record.submitted_at > config.keep_s:
+            book.forget(record.key)

@@ -1,0 +1,123 @@
+"""A job's request as the engine will see it: the site's preset and path maps applied, or its paths in the spool.
+
+String work only; nothing here touches a disk.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mattebridge.config_digest import ARCHIVE_NAME, BUILTIN_SCHEME, CONFIG_NAME, NUKE_DEFAULT
+from mattebridge.errors import (
+    LicenceRefused,
+    MatteBridgeError,
+    ModelNotInstalled,
+    ModelUnknown,
+    OutOfMemory,
+    UsageError,
+)
+from mattebridge.messages import JobRequest, ModelInfo
+
+from ..paths import map_path
+from ..site import Site
+
+AUTO_MODEL = "auto"
+INPUT_ROLES = {"plate": "plate", "mask": "mask", "core": "core", "garbage": "garbage", "comp_over": "background"}
+OUTPUT_ROLES = {"out": "alpha", "fgr": "fgr", "comp": "comp", "cleanplate": "cleanplate"}
+UPLOAD_ROLES = frozenset((*INPUT_ROLES.values(), "config"))
+RESULT_ROLES = frozenset(OUTPUT_ROLES.values())
+
+
+def through_socket(request: JobRequest) -> bool:
+    """Whether the pictures travel through the socket, so that the job has a spool folder."""
+    return request.delivery != "files"
+
+
+def for_server(request: JobRequest, site: Site) -> JobRequest:
+    """The request with the preset filled in and every path in the server's form. Raises `PathRefused`."""
+    request = site.apply_preset(request)
+    if through_socket(request):
+        return request
+    names = [*INPUT_ROLES, *OUTPUT_ROLES]
+    mapped: dict[str, Any] = {name: map_path(path, site.path_map) for name in names if (path := getattr(request, name))}
+    if is_config_path(request.config):
+        mapped["config"] = map_path(request.config, site.path_map)
+    return replace(request, **mapped)
+
+
+def in_spool(request: JobRequest, spool: str, uploaded_config: bool) -> JobRequest:
+    """The request with every path in the job's spool folder, ``spool/role/name``; names are kept."""
+    paths: dict[str, Any] = {
+        name: f"{spool}/{role}/{base_name(path)}"
+        for name, role in (INPUT_ROLES | OUTPUT_ROLES).items()
+        if (path := getattr(request, name))
+    }
+    if uploaded_config and is_config_path(request.config):
+        archive = request.config.lower().endswith(".ocioz")
+        paths["config"] = f"{spool}/config/{ARCHIVE_NAME if archive else CONFIG_NAME}"
+    return replace(request, **paths)
+
+
+def is_config_path(config: str) -> bool:
+    """Whether the OCIO config is a file rather than a built-in's name."""
+    return bool(config) and config != NUKE_DEFAULT and not config.startswith(BUILTIN_SCHEME)
+
+
+def base_name(path: str) -> str:
+    """The last component in any platform's form."""
+    return re.split(r"[/\\]", path)[-1]
+
+
+@dataclass(frozen=True)
+class PathBack:
+    """Turns the server's path of an output into the client's: the folder that the client named, in its own form."""
+
+    ours: str
+    theirs: str
+
+    @classmethod
+    def of(cls, original: JobRequest, mapped: JobRequest) -> PathBack:
+        return cls(_folder(mapped.out), _folder(original.out))
+
+    def __call__(self, path: str) -> str:
+        if self.ours == self.theirs or not path.startswith(self.ours):
+            return path
+        return self.theirs + path[len(self.ours) :]
+
+
+def _folder(path: str) -> str:
+    """What stands before the last component that is the same on both sides, separators included."""
+    return path[: len(path) - len(base_name(path))]
+
+
+def model_problem(
+    request: JobRequest, models: dict[str, ModelInfo], site: Site, budget_bytes: int
+) -> MatteBridgeError | None:
+    """Why the job's model cannot run here; None where it can, or where no engine has told its models yet."""
+    if not request.model:
+        return UsageError("the job names no model", remedy="Name one, or 'auto'.")
+    if not models or request.model == AUTO_MODEL:
+        return None
+    model = models.get(request.model)
+    if model is None:
+        return ModelUnknown(f"no model is called '{request.model}'", details={"models": ", ".join(sorted(models))})
+    if not site.licence_allowed(model.licence):
+        return LicenceRefused(
+            f"the licence of '{model.name}' ({model.licence}) is not one that this site allows",
+            remedy="Choose a model with an allowed licence, or have the site file changed.",
+            details={"licence": model.licence, "allowed": ", ".join(site.licences.allow or ())},
+        )
+    if not model.installed:
+        return ModelNotInstalled(f"the model '{model.name}' is known but not installed on the server")
+    preset = next((one for one in model.presets if one.name == request.preset), None)
+    if preset is not None and 0 < budget_bytes < preset.peak_bytes:
+        fitting = [one.name for one in model.presets if one.peak_bytes <= budget_bytes]
+        return OutOfMemory(
+            f"preset '{preset.name}' of '{model.name}' needs {preset.peak_bytes / 2**30:.1f} GiB, the device has "
+            f"{budget_bytes / 2**30:.1f} GiB",
+            remedy=f"Use the preset {' or '.join(fitting)}." if fitting else "Use a lighter model or a larger host.",
+            details={"need_bytes": preset.peak_bytes, "budget_bytes": budget_bytes},
+        )
+    return None

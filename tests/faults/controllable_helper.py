@@ -1,0 +1,41 @@
+"""A path helper whose answers a test decides by the plate's name: ``hang`` sleeps, ``die`` dies, ``missing`` is a problem."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+import msgspec
+
+from mattebridge.messages import ErrorInfo
+from mattebridge_server.engine import wire
+
+
+def answer(check: wire.CheckJob) -> wire.JobChecked:
+    plate = check.request.plate
+    if "hang" in plate:
+        time.sleep(3600)
+    if "die" in plate:
+        os._exit(9)
+    if "missing" in plate:
+        return wire.JobChecked(
+            number=check.number, problems=(ErrorInfo("MISSING_FRAMES", "no such frames", file=plate),)
+        )
+    return wire.JobChecked(number=check.number, warnings=("seen",), frames=12, fresh=3, facts={"plate": plate})
+
+
+def main() -> None:
+    decoder = msgspec.msgpack.Decoder(wire.ToHelper)
+    out = sys.stdout.buffer
+    while (body := wire.read_body(sys.stdin.buffer)) is not None:
+        message = decoder.decode(body)
+        if isinstance(message, wire.CheckJob):
+            out.write(wire.pack(answer(message)))
+            out.flush()
+        elif isinstance(message, wire.Quit):
+            return
+
+
+if __name__ == "__main__":
+    main()
