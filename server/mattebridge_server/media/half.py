@@ -39,7 +39,9 @@ def to_half(values: Float32, low: float, high: float) -> tuple[Float16, int]:
     NaN becomes 0. Counted are NaN, infinity and what lies outside by more than a rounding error.
     """
     changed = 0
-    if values.size and not (values.min() >= low and values.max() <= high):
+    with np.errstate(invalid="ignore"):
+        fits = not values.size or bool(values.min() >= low and values.max() <= high)
+    if not fits:
         slack = _SLACK * (high - low)
         changed = int(np.count_nonzero(~((values >= low - slack) & (values <= high + slack))))
         values = np.clip(np.nan_to_num(values, nan=0.0, posinf=high, neginf=low), low, high)

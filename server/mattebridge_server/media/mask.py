@@ -140,10 +140,12 @@ def _choose(source: Source, channels: list[Channel]) -> tuple[_FrameChoice, Chan
         reason = "its only alpha" if alpha else "it has no alpha"
         return _FrameChoice(only.name, reason, only.name if alpha else "", only.name if light else ""), only, None
     pixels = source.read([alpha])[:, :, 0]
-    if pixels.min() >= 1:
+    with np.errstate(invalid="ignore"):
+        lowest, highest = pixels.min(), pixels.max()
+    if lowest >= 1:
         reason = f"{alpha.name} is 1 everywhere"
         return _FrameChoice(light.name, reason, alpha.name, light.name), light, None
-    empty = not pixels.any() and bool(source.read([light]).any())
+    empty = bool(lowest == highest == 0) and bool(np.count_nonzero(source.read([light])))
     return _FrameChoice(alpha.name, f"{alpha.name} is a matte", alpha.name, light.name, empty), alpha, pixels
 
 

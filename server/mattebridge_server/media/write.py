@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from mattebridge.errors import UsageError
 from mattebridge_server.media.commit import commit, output_failed
+from mattebridge_server.media.exr_check import is_complete
 from mattebridge_server.media.half import HALF_MAX, Float16, to_half
 from mattebridge_server.media.header import OWN_PREFIX, FrameHeader
 from mattebridge_server.media.image_file import pending_complaint
@@ -137,7 +138,7 @@ def _write(path: str, frame: int, spec: Any, pixels: Float16) -> None:
 
 
 def _write_exr(path: str, frame: int, temporary: str, spec: Any, pixels: Float16) -> None:
-    """Write to ``temporary``; ``path`` is for the error. Each step of the writer is checked: `close` alone lies."""
+    """Write to ``temporary``; ``path`` is for the error. Every step is checked, then the file: the steps may lie."""
     if pixels.ndim != 3 or pixels.shape[2] != spec.nchannels or not pixels.flags.c_contiguous:
         # OpenImageIO's binding reads past the end of an array with two dimensions and kills the process.
         raise ValueError(f"pixels are C-ordered (H, W, {spec.nchannels}), not {pixels.shape}")
@@ -151,3 +152,5 @@ def _write_exr(path: str, frame: int, temporary: str, spec: Any, pixels: Float16
     complaint = complaint or pending_complaint(output)
     if not (opened and written and closed):
         raise output_failed(path, frame, complaint or "the writer failed")
+    if not is_complete(temporary, spec.y, spec.height):
+        raise output_failed(path, frame, "its last bytes did not reach the disk")

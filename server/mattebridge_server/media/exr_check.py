@@ -1,0 +1,70 @@
+"""Whether an EXR that was just written is all there.
+
+OpenImageIO's writer may report success although the last few kilobytes never reached a full disk: the stream's last
+flush happens while it is destroyed, where its failure is lost. So the file itself is asked. A scan-line EXR of one part
+(the file layout of OpenEXR) is a header, a table with the offset of each chunk, and the chunks one after the other:
+
+    magic, version          4 + 4 bytes
+    attributes              name, 0, type, 0, int32 size, value; an empty name ends them
+    table                   uint64 offset for each chunk, written last, zeros until then
+    chunks                  int32 y, int32 size, size bytes
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+
+_INT = struct.Struct("<i")
+_OFFSET = struct.Struct("<Q")
+_CHUNK = struct.Struct("<ii")
+
+
+def is_complete(path: str, first_row: int, rows: int) -> bool:
+    """Whether the scan-line EXR at ``path`` holds every chunk of ``rows`` rows from ``first_row``, up to its last byte.
+
+    Meant for a file of our own: it looks at the structure, not at the pixels. Raises `OSError`.
+    """
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        if os.fstat(handle).st_size == 0:
+            return False
+        with mmap.mmap(handle, 0, access=mmap.ACCESS_READ) as content:
+            return _chunks_are_there(content, first_row, rows)
+    except struct.error:
+        return False
+    finally:
+        os.close(handle)
+
+
+def _chunks_are_there(content: mmap.mmap, first_row: int, rows: int) -> bool:
+    table = _end_of_header(content)
+    if table < 0:
+        return False
+    at = _OFFSET.unpack_from(content, table)[0]
+    count, rest = divmod(at - table, _OFFSET.size)
+    if count < 1 or count > rows or rest:
+        return False
+    tops = []
+    for number in range(count):
+        if _OFFSET.unpack_from(content, table + number * _OFFSET.size)[0] != at:
+            return False
+        top, size = _CHUNK.unpack_from(content, at)
+        tops.append(top)
+        at += _CHUNK.size + size
+    step = tops[1] - tops[0] if count > 1 else rows
+    evenly = tops == [first_row + number * step for number in range(count)]
+    return evenly and (count - 1) * step < rows <= count * step and at == len(content)
+
+
+def _end_of_header(content: mmap.mmap) -> int:
+    """Where the table begins, or -1 where the header has no end."""
+    at = 8
+    while at < len(content) and content[at]:
+        type_at = content.find(b"\0", at) + 1
+        size_at = content.find(b"\0", type_at) + 1
+        if type_at == 0 or size_at == 0:
+            return -1
+        at = size_at + _INT.size + _INT.unpack_from(content, size_at)[0]
+    return at + 1
