@@ -1,0 +1,30 @@
+"""The MatteBridge node's behaviour inside Nuke.
+
+    host          the only module that imports `nuke`
+    buttons       what the panel's buttons call; callbacks: what Nuke calls
+    node_settings, script_facts, read_source, frame_keys, versions, job_request      plain values and decisions
+    run           one press of a button, from CHECK to the switch of versions; bridge: the client
+    farm          what happens without an artist: jobs_of, and the check that a matte is there
+    bake, model_parameters, object_prompts, troubleshoot, selftest
+
+Importing this package imports none of them: Nuke's start pays for nothing, and no button needs more than it uses.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .farm import NodeJob
+
+__all__ = ["jobs_of"]
+
+
+def jobs_of(script: str = "") -> list[NodeJob]:
+    """Every job that a script needs before it can be rendered; the open script when ``script`` is empty.
+
+    Runs inside Nuke (`nuke -t` is enough) and starts no inference. Raises what `farm.jobs_of` raises.
+    """
+    from . import farm
+
+    return farm.jobs_of(script)

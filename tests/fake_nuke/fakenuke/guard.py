@@ -18,7 +18,7 @@ class Guarded:
         super().__init_subclass__(**kwargs)
         for name, value in list(vars(cls).items()):
             public = not name.startswith("_") or name in ("__getitem__", "__enter__")
-            if public and callable(value) and not isinstance(value, type):
+            if public and callable(value) and not isinstance(value, (type, staticmethod)):
                 setattr(cls, name, _checked(value))
         if cls.STUB:
             stubs.require_class(_without_base_names(cls), cls.STUB)

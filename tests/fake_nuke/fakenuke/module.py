@@ -215,6 +215,13 @@ def _calls(session: Session) -> dict[str, Callable[..., Any]]:
         session.messages.append(prompt)
         return session.answers.pop(0)
 
+    def create_node(typ: str, knobs: str = "", inpanel: bool = True) -> Node:
+        node = session.create(typ)
+        loader.created(session, node)
+        if inpanel:
+            node.showControlPanel()
+        return node
+
     def choice(title: str, prompt: str, options: list[str], default: int = 0) -> int:
         session.messages.append(f"{title}: {prompt} {options}")
         return session.choices.pop(0)
@@ -234,14 +241,24 @@ def _calls(session: Session) -> dict[str, Callable[..., Any]]:
         "message": gui_only(session.messages.append),
         "ask": gui_only(ask),
         "choice": gui_only(choice),
-        "menu": gui_only(lambda name: session.menus(name)) if hasattr(session, "menus") else gui_only(_no_menu),
+        "menu": gui_only(lambda name: _Menu(session, name)),
+        "createNode": gui_only(create_node),
+        "tprint": lambda *words: session.printed.append(" ".join(map(str, words))),
         "pluginAddPath": lambda args, addToSysPath=True: _add_path(session, args),
         "addFormat": lambda s: None,
     }
 
 
-def _no_menu(name: str) -> Any:
-    raise AttributeError(f"the fake has no menu {name}: call FakeNuke.with_menus()")
+class _Menu(Guarded):
+    """A menu that remembers its commands."""
+
+    STUB = "Menu"
+
+    def __init__(self, session: Session, name: str) -> None:
+        self._session, self._name = session, name
+
+    def addCommand(self, path: str, command: str = "", shortcut: str = "", icon: str = "") -> None:
+        self._session.menu_commands[f"{self._name}/{path}"] = command
 
 
 def _require_worker(session: Session) -> None:

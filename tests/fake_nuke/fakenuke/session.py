@@ -75,6 +75,8 @@ class Session:
         self.undo = UndoList()
         self.calls: queue.Queue[Callable[[], None]] = queue.Queue()
         self.messages: list[str] = []
+        self.printed: list[str] = []
+        self.menu_commands: dict[str, str] = {}
         self.answers: list[bool] = []
         self.choices: list[int] = []
         self.inputs: list[str] = []
@@ -105,6 +107,7 @@ class Session:
             Enumeration_Knob("colorManagement", items=["Nuke", "OCIO"]),
             Enumeration_Knob("OCIO_config", items=["nuke-default", "aces_1.2", "custom"]),
             File_Knob("customOCIOConfigPath"),
+            File_Knob("OCIOConfigPath"),
             String_Knob("workingSpaceLUT", value="linear"),
             String_Knob("views", value="main"),
         ]

@@ -1,0 +1,60 @@
+"""What Nuke calls on its own. Cheap, repeatable, no disk, no network, no rendering; nothing that could raise.
+
+Nuke calls `knob_changed` for any change, also by scripts and while a script is loaded, and with the panel closed
+(17.1): every branch may run at any time, any number of times.
+"""
+
+from __future__ import annotations
+
+from . import host, model_parameters
+
+MENUS = {"model": "model_name", "preset": "preset_name"}
+"""Menus whose items a machine decides are not saved; the plain text knob beside each is the truth."""
+
+
+def created(node: host.Node) -> None:
+    """New, pasted and loaded nodes: show in the menus what the saved text says."""
+    for menu, text in {**MENUS, "version": "version_name"}.items():
+        saved = str(host.get(node, text))
+        if saved:
+            host.set_menu(node, menu, host.menu_items(node, menu), saved)
+    _enable(node)
+
+
+def knob_changed(node: host.Node, knob: object) -> None:
+    name = host.knob_name(knob)
+    if name in MENUS:
+        _follow(node, name, MENUS[name])
+        if name == "model":
+            _model_changed(node)
+    elif name == "version":
+        _version_changed(node)
+    elif name == "range":
+        _enable(node)
+
+
+def _follow(node: host.Node, menu: str, text: str) -> None:
+    chosen = str(host.get(node, menu))
+    if host.get(node, text) != chosen:
+        host.put_quiet(node, {text: chosen})
+
+
+def _model_changed(node: host.Node) -> None:
+    model = str(host.get(node, "model_name"))
+    model_parameters.show(node, model)
+    presets = model_parameters.cached(node).get(model, {}).get("presets", [])
+    chosen = str(host.get(node, "preset_name"))
+    items = ["automatic", *presets]
+    host.set_menu(node, "preset", items, chosen if chosen in items else "automatic")
+
+
+def _version_changed(node: host.Node) -> None:
+    chosen, shown = str(host.get(node, "version")), str(host.get(node, "version_name"))
+    if shown and chosen not in (shown, "none", ""):
+        from . import buttons
+
+        buttons.choose_version(node, chosen)
+
+
+def _enable(node: host.Node) -> None:
+    host.show_knob(node, "frames", visible=True, enabled=host.get(node, "range") == "custom")

@@ -1,0 +1,443 @@
+"""The one door to Nuke: every call into `nuke` is here, typed, with Nuke's rules kept at one place.
+
+Rules (sources in docs/nuke-checklist.md): nodes and knobs are touched in the main thread only; `executeInMainThread`
+from the main thread hangs and needs an event loop, so in a terminal everything runs in line; an exception in a call
+that was sent to the main thread is printed and lost unless it is carried back; status changes never enter the undo
+list; a temporary Write is removed whatever happens; proxy mode is put back.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Callable, Optional, TypeVar, cast
+
+import nuke
+
+T = TypeVar("T")
+Node = nuke.Node
+NODE_CLASS = "MatteBridge"
+PASS_THROUGH = ("Dot", "NoOp")
+
+
+class NodeGone(Exception):
+    """The node was deleted while something was still to be done with it."""
+
+
+# -- threads ---------------------------------------------------------------------------------------------------------
+
+
+def gui() -> bool:
+    """Whether this Nuke has an interface, and with it an event loop."""
+    return bool(nuke.GUI)
+
+
+def on_main(call: Callable[[], T]) -> T:
+    """Run ``call`` in the main thread and return its value; what it raises is raised here."""
+    if not gui() or threading.current_thread() is threading.main_thread():
+        return call()
+    done = threading.Event()
+    box: list[Any] = []
+
+    def carry() -> None:
+        try:
+            box.extend((True, call()))
+        except BaseException as reason:
+            box.extend((False, reason))
+        finally:
+            done.set()
+
+    post(carry)
+    done.wait()
+    if not box[0]:
+        raise box[1]
+    return cast(T, box[1])
+
+
+def post(call: Callable[[], None]) -> None:
+    """Queue ``call`` for the main thread and go on; in a terminal it runs at once."""
+    if not gui() or threading.current_thread() is threading.main_thread():
+        call()
+    else:
+        nuke.executeInMainThread(call)
+
+
+# -- knobs -----------------------------------------------------------------------------------------------------------
+
+
+def _knob(node: Node, name: str) -> Any:
+    try:
+        knob = node.knob(name)
+    except ValueError as reason:
+        raise NodeGone(str(reason)) from None
+    if knob is None:
+        raise KeyError(name)
+    return knob
+
+
+def has(node: Node, name: str) -> bool:
+    return node.knob(name) is not None
+
+
+def knob_names(node: Node) -> list[str]:
+    return list(node.knobs())
+
+
+def get(node: Node, name: str) -> Any:
+    """The knob's value: text, number, bool, or a list of numbers. Raises `KeyError` and `NodeGone`."""
+    return _knob(node, name).value()
+
+
+def path(node: Node, name: str) -> str:
+    """A file knob with expressions evaluated, forward slashes only."""
+    return str(_knob(node, name).getEvaluatedValue() or "").replace("\\", "/")
+
+
+def pattern(node: Node, name: str) -> str:
+    """A file knob's own text, frame number and view unfilled."""
+    return str(_knob(node, name).value() or "").replace("\\", "/")
+
+
+def is_animated(node: Node, name: str) -> bool:
+    """Whether the knob holds keys or an expression."""
+    knob = _knob(node, name)
+    return bool(knob.isAnimated() or knob.hasExpression())
+
+
+def put(node: Node, values: Mapping[str, Any]) -> None:
+    """Set knobs. Raises `NodeGone`."""
+    for name, value in values.items():
+        _knob(node, name).setValue(value)
+
+
+def put_quiet(node: Node, values: Mapping[str, Any]) -> None:
+    """Set knobs without a trace in the undo list; a node that is gone is left alone."""
+    with quiet(), suppress(NodeGone):
+        put(node, values)
+
+
+def menu_items(node: Node, name: str) -> list[str]:
+    return [str(item) for item in _knob(node, name).values()]
+
+
+def reload(node: Node, reads: Sequence[str]) -> None:
+    """Have inner Reads look at their files again."""
+    group = cast(nuke.Group, node)
+    for name in reads:
+        inner = group.node(name)
+        if inner is not None:
+            _knob(inner, "reload").execute()
+
+
+def set_menu(node: Node, name: str, items: Sequence[str], chosen: str) -> None:
+    """Fill an enumeration and choose; ``chosen`` is added where the items lack it."""
+    known = list(items) + ([chosen] if chosen and chosen not in items else [])
+    with quiet():
+        knob = _knob(node, name)
+        knob.setValues(known)
+        if chosen:
+            knob.setValue(chosen)
+
+
+def show_knob(node: Node, name: str, visible: bool, enabled: bool = True) -> None:
+    knob = _knob(node, name)
+    knob.setVisible(visible)
+    knob.setEnabled(enabled)
+
+
+def knob_name(knob: object) -> str:
+    return str(cast(nuke.Knob, knob).name()) if knob is not None else ""
+
+
+# -- nodes -----------------------------------------------------------------------------------------------------------
+
+
+def full_name(node: Node) -> str:
+    """`Group1.MatteBridge1`. Raises `NodeGone`."""
+    try:
+        return str(node.fullName())
+    except ValueError as reason:
+        raise NodeGone(str(reason)) from None
+
+
+def alive(node: Node) -> bool:
+    try:
+        return bool(node.name())
+    except ValueError:
+        return False
+
+
+def upstream(node: Node, index: int) -> Optional[Node]:
+    """What is plugged in, looking through dots."""
+    found = node.input(index)
+    while found is not None and found.Class() in PASS_THROUGH:
+        found = found.input(0)
+    return found
+
+
+def bridge_nodes() -> list[Node]:
+    """Every MatteBridge node of the script, inside groups too."""
+    found: list[Node] = nuke.allNodes(NODE_CLASS, group=nuke.root(), recurseGroups=True)
+    return found
+
+
+def bridge_nodes_above(node: Node) -> list[Node]:
+    """The enabled MatteBridge nodes that ``node``'s picture depends on."""
+    return [found for found in _tree(node) if found.Class() == NODE_CLASS and not get(found, "disable")]
+
+
+def reads_above(node: Node) -> list[Node]:
+    """Every Read that ``node``'s picture depends on, itself included."""
+    return [found for found in _tree(node) if found.Class() == "Read"]
+
+
+def _tree(node: Node) -> list[Node]:
+    """``node`` and all above it, into groups but not into MatteBridge nodes."""
+    seen: dict[str, Node] = {}
+    waiting = [node]
+    while waiting:
+        here = waiting.pop()
+        if here.fullName() in seen:
+            continue
+        seen[here.fullName()] = here
+        if isinstance(here, nuke.Group) and here.Class() != NODE_CLASS:
+            waiting += here.nodes()
+        waiting += here.dependencies(nuke.INPUTS)
+    return list(seen.values())
+
+
+def this_node() -> Node:
+    return nuke.thisNode()
+
+
+def create(cls: str, inputs: Sequence[Optional[Node]], values: Mapping[str, Any], beside: Node) -> Node:
+    """A plain node at the level of ``beside``, not selected, no panel."""
+    with beside.parent():
+        made = cast(Node, getattr(nuke.nodes, cls)(**values))
+    for index, source in enumerate(inputs):
+        made.setInput(index, source)
+    return made
+
+
+def delete(node: Node) -> None:
+    if alive(node):
+        nuke.delete(node)
+
+
+def rewire(old: Node, new: Optional[Node]) -> None:
+    """Whatever reads ``old`` reads ``new``."""
+    for reader in old.dependent(nuke.INPUTS):
+        for index in range(reader.inputs()):
+            if reader.input(index) == old:
+                reader.setInput(index, new)
+
+
+def place(node: Node, beside: Node, dx: int, dy: int) -> None:
+    node.setXYpos(beside.xpos() + dx, beside.ypos() + dy)
+
+
+# -- the script --------------------------------------------------------------------------------------------------------
+
+
+def root_value(name: str, default: Any = "") -> Any:
+    """A knob of the project settings; ``default`` where this Nuke has none of that name."""
+    root = nuke.root()
+    knob = cast(Any, root.knob(name))
+    if knob is None:
+        return default
+    return knob.getEvaluatedValue() if hasattr(knob, "getEvaluatedValue") else knob.value()
+
+
+def script_path() -> str:
+    """Of the saved script; empty when it was never saved."""
+    name = str(root_value("name") or "").replace("\\", "/")
+    return "" if name in ("", "Root", "Untitled") else name
+
+
+def open_script(path: str) -> None:
+    nuke.scriptOpen(path)
+
+
+def views() -> list[str]:
+    return list(nuke.views())
+
+
+def current_view() -> str:
+    return str(nuke.thisView())
+
+
+def current_frame() -> int:
+    return int(nuke.frame())
+
+
+def nuke_version() -> str:
+    return str(nuke.NUKE_VERSION_STRING)
+
+
+def frame_range_of(node: Node) -> tuple[int, int]:
+    found = node.frameRange()
+    return int(found.first()), int(found.last())
+
+
+def format_of(node: Node) -> tuple[int, int]:
+    """Width and height of the full-resolution format of a node's picture."""
+    with full_resolution():
+        form = node.format()
+        return int(form.width()), int(form.height())
+
+
+def filter_path(path: str) -> str:
+    """After the studio's file name filters."""
+    return str(cast(Any, nuke.filenameFilter)(path) or path)
+
+
+def op_digest(node: Node) -> str:
+    """Changes when anything above ``node`` changes its picture at the current frame."""
+    node.forceValidate()
+    return ".".join(f"{number & 0xFFFFFFFFFFFFFFFF:016x}" for number in node.opHashes())
+
+
+@contextmanager
+def at_frames() -> Iterator[Callable[[int], None]]:
+    """Gives a call that goes to a frame; the artist's frame is put back. Full resolution meanwhile."""
+    before = nuke.frame()
+    with full_resolution(), quiet():
+        try:
+            yield lambda number: cast(None, nuke.frame(number))
+        finally:
+            nuke.frame(before)
+
+
+@contextmanager
+def full_resolution() -> Iterator[None]:
+    """Proxy mode off, and back to what it was."""
+    root = nuke.root()
+    before = bool(root.proxy())
+    with quiet():
+        if before:
+            root.setProxy(False)
+        try:
+            yield
+        finally:
+            if before:
+                root.setProxy(True)
+
+
+# -- rendering ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RenderSpec:
+    """Frames of one input as EXR: ``spans`` are (first, last) runs; ``channels`` a Write's channel list."""
+
+    role: str
+    pattern: str
+    channels: str
+    spans: tuple[tuple[int, int], ...]
+    views: tuple[str, ...]
+
+
+WRITE_KNOBS: Mapping[str, Any] = {
+    "file_type": "exr",
+    "datatype": "16 bit half",
+    "raw": True,
+    "autocrop": False,
+    "create_directories": True,
+    "metadata": "all metadata",
+}
+
+
+def render(source: Node, spec: RenderSpec) -> None:
+    """Write ``source`` as scene-linear EXR with its data window. Raises `RuntimeError` ("cancelled" by the artist)."""
+    with full_resolution(), quiet():
+        write = create("Write", [source], {"file": spec.pattern, "channels": spec.channels}, beside=source)
+        try:
+            for name, value in WRITE_KNOBS.items():
+                if has(write, name):
+                    put(write, {name: value})
+            for first, last in spec.spans:
+                nuke.execute(write, first, last, 1, views=list(spec.views))
+        finally:
+            nuke.delete(write)
+
+
+# -- the artist --------------------------------------------------------------------------------------------------------
+
+
+def tell(text: str) -> None:
+    """One dialog; nothing in a terminal, where the caller raises or prints."""
+    if gui():
+        on_main(lambda: nuke.message(text))
+
+
+def choose(title: str, prompt: str, options: Sequence[str]) -> Optional[int]:
+    """Index of what the artist chose, None when the dialog was closed."""
+    index = cast(Any, nuke.choice)(title, prompt, list(options))
+    return None if index is None else int(index)
+
+
+@contextmanager
+def undo_step(name: str) -> Iterator[None]:
+    """Everything within is one named step of the Edit menu."""
+    nuke.Undo.begin(name)
+    try:
+        yield
+    finally:
+        nuke.Undo.end()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Nothing within enters the undo list."""
+    nuke.Undo.disable()
+    try:
+        yield
+    finally:
+        nuke.Undo.enable()
+
+
+class ProgressBar:
+    """Nuke's own bar, from any thread; in a terminal a line per tenth. ``close`` ends it (Nuke's way is deletion)."""
+
+    def __init__(self, title: str) -> None:
+        self._task: Optional[Any] = nuke.ProgressTask(title) if gui() else None
+        self._tenth = -1
+        self._title = title
+
+    def update(self, percent: int, text: str) -> None:
+        percent = max(0, min(100, percent))
+        if self._task is not None:
+            self._task.setProgress(percent)
+            self._task.setMessage(text)
+        elif percent // 10 != self._tenth:
+            self._tenth = percent // 10
+            nuke.tprint(f"{self._title}: {percent}% {text}")
+
+    def cancelled(self) -> bool:
+        return bool(self._task is not None and self._task.isCancelled())
+
+    def close(self) -> None:
+        self._task = None
+
+
+def complain(line: str) -> None:
+    """One line on the terminal; a farm that greps for ERROR: finds exactly this one."""
+    nuke.tprint(line)
+
+
+# -- parameters of a model ---------------------------------------------------------------------------------------------
+
+
+def add_knob(node: Node, kind: str, name: str, label: str, tooltip: str, **options: Any) -> None:
+    """Add a user knob. ``kind`` is a knob class's name; options: items, default, low, high."""
+    cls = getattr(nuke, kind)
+    knob = cls(name, label, options["items"]) if "items" in options else cls(name, label)
+    if tooltip:
+        knob.setTooltip(tooltip)
+    if options.get("low") is not None and options.get("high") is not None:
+        knob.setRange(options["low"], options["high"])
+    node.addKnob(knob)
+    if "default" in options:
+        knob.setValue(options["default"])

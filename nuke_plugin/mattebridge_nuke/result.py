@@ -1,0 +1,97 @@
+"""Putting a version on the node: one named undo step of plain knob values. Main thread."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mattebridge.frames import FrameSet
+
+from . import frame_keys, host, rendered_inputs, status_text, versions
+from .script_facts import NodeFacts
+from .versions import Version
+
+FILE_KNOBS = {
+    "alpha": ("alpha_path", "has_matte"),
+    "fgr": ("fgr_path", "has_fgr"),
+    "cleanplate": ("cleanplate_path", "has_cleanplate"),
+}
+READS = ("ReadAlpha", "ReadFgr", "ReadCleanplate", "ReadCompare", "ReadMask")
+
+
+def show(node: host.Node, facts: NodeFacts, version: Version, views: tuple[str, ...]) -> str:
+    """Switch when the version is complete, or at once with preview partial; says so when it is not shown.
+
+    A node that shows this version already, or none at all, has nothing to protect: it shows what there is.
+    """
+    missing = version.missing(views)
+    refresh_menu(node, facts)
+    other = host.get(node, "has_matte") and str(host.get(node, "version_name")) != version.name
+    if missing and other and not facts.settings.preview_partial:
+        return status_text.waiting_version(version.name, missing)
+    if len(missing) < len(version.frames()):
+        put_version(node, version)
+        set_label(node, version, missing, FrameSet())
+    return ""
+
+
+def put_version(node: host.Node, version: Version) -> None:
+    """One undo step, named after the node and the version; nothing at all when it is shown already."""
+    frames = version.frames()
+    values: dict[str, Any] = {"result_first": frames.first, "result_last": frames.last, "version_name": version.name}
+    for role, (path_knob, flag_knob) in FILE_KNOBS.items():
+        values[path_knob] = version.roles.get(role, "")
+        values[flag_knob] = role in version.roles
+    changed = {name: value for name, value in values.items() if host.get(node, name) != value}
+    if changed:
+        with host.undo_step(f"{host.full_name(node)} {version.name}"):
+            host.put(node, changed)
+    host.set_menu(node, "version", menu_of(node), version.name)
+    host.reload(node, READS)
+
+
+def show_mask(node: host.Node, facts: NodeFacts, version: Version, views: tuple[str, ...]) -> str:
+    """A made mask becomes the mask of the node."""
+    del facts
+    missing = version.missing(views)
+    if missing:
+        return status_text.waiting_version(f"mask {version.name}", missing)
+    frames = version.frames()
+    with host.undo_step(f"{host.full_name(node)} mask {version.name}"):
+        host.put(node, {"mask_path": version.roles["alpha"], "has_mask": True, "mask_from": "made mask"})
+        if not host.get(node, "has_matte"):
+            host.put(node, {"result_first": frames.first, "result_last": frames.last})
+    host.reload(node, READS)
+    return ""
+
+
+def menu_of(node: host.Node) -> list[str]:
+    """Names of the versions in the menu."""
+    return [item for item in host.menu_items(node, "version") if item != "none"]
+
+
+def refresh_menu(node: host.Node, facts: NodeFacts) -> list[Version]:
+    """The version menu from what is on disk; gives the versions."""
+    found = [version for version in versions.on_disk(facts.folder) if version.roles]
+    chosen = str(host.get(node, "version_name"))
+    host.set_menu(node, "version", [version.name for version in found] or ["none"], chosen)
+    return found
+
+
+def refresh(node: host.Node, facts: NodeFacts) -> str:
+    """Read files again, count what is missing and stale; the status text."""
+    found = {version.name: version for version in refresh_menu(node, facts)}
+    host.reload(node, READS)
+    shown = found.get(str(host.get(node, "version_name")))
+    if shown is None:
+        return "no matte yet"
+    host.put_quiet(node, {"result_first": shown.frames().first, "result_last": shown.frames().last})
+    now = frame_keys.joined(rendered_inputs.keys_now(node, facts), facts.shot)
+    stale = frame_keys.changed(shown.keys, now)
+    missing = shown.missing(facts.views)
+    set_label(node, shown, missing, stale)
+    text = status_text.label(shown.name, len(shown.frames()), missing, stale)
+    return f"{text} ({stale})" if stale else text
+
+
+def set_label(node: host.Node, version: Version, missing: FrameSet, stale: FrameSet) -> None:
+    host.put_quiet(node, {"node_label": status_text.label(version.name, len(version.frames()), missing, stale)})

@@ -1,0 +1,257 @@
+"""One press of a button, from CHECK to the switch of versions.
+
+    main thread    gather facts -> |                                    | render | keys |                    | show
+    worker         connect, CHECK  |-> refused: one dialog, nothing done |        |      | carry over, matte -|
+
+The worker thread owns the connection and the order of things; everything that touches a node goes through
+`host.on_main`. A second thread only watches the progress bar, so that a cancel is sent within a tenth of a second even
+while the worker waits for the server. In a terminal the same code runs in line.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Optional
+
+from mattebridge.errors import Cancelled, MatteBridgeError
+from mattebridge.frames import FrameSet
+from mattebridge.messages import PromptInfo
+
+from . import bridge, frame_keys, host, job_request, rendered_inputs, status_text, versions
+from .bridge import Bridge, JobEvent
+from .job_request import Plan
+from .node_settings import AUTOMATIC
+from .script_facts import NodeFacts, require_folder
+from .versions import Version
+
+WATCH_S = 0.1
+STATUS_S = 0.2
+NOT_SEEN = ("PATH_REFUSED", "MISSING_FRAMES", "BAD_INPUT")
+
+RUNS: dict[str, Run] = {}
+"""The run of each node, by full name; a node has at most one."""
+
+
+@dataclass(frozen=True)
+class Purpose:
+    """What a run is for. ``show`` puts a finished or partial version on the node, in the main thread,
+    and says what the artist should know about it."""
+
+    title: str
+    folder: str
+    show: Callable[[host.Node, NodeFacts, Version, tuple[str, ...]], str]
+    prompts: tuple[PromptInfo, ...] = ()
+
+
+class Run:
+    """Made and started in the main thread. ``outcome`` is the last status; ``error`` what ended the run early."""
+
+    def __init__(self, node: host.Node, facts: NodeFacts, purpose: Purpose, frames: Optional[FrameSet] = None) -> None:
+        require_folder(facts)
+        self.node = node
+        self.name = facts.settings.name
+        self.facts = facts
+        self.purpose = purpose
+        self.plan: Plan = job_request.plan(facts, frames)
+        self.finished = threading.Event()
+        self.error: Optional[MatteBridgeError] = None
+        self.warnings: list[str] = []
+        self.version: Optional[Version] = None
+        self._cancelled = threading.Event()
+        self._job: Optional[bridge.Job] = None
+        self._bar: Optional[host.ProgressBar] = None
+        self._last_status = 0.0
+        self._confirmed: set[tuple[int, str]] = set()
+        self._written = self._kept = 0
+        self._note = ""
+
+    def start(self) -> None:
+        """In the background with an interface, in line without one (then what went wrong is raised)."""
+        RUNS[self.name] = self
+        if host.gui():
+            threading.Thread(target=self._run, name=f"mattebridge {self.name}", daemon=True).start()
+            return
+        self._run()
+        if self.error is not None:
+            raise self.error
+
+    def cancel(self) -> None:
+        """From any thread; returns at once. What is finished is kept."""
+        self._cancelled.set()
+        job = self._job
+        if job is not None:
+            job.cancel()
+
+    # -- the worker ------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        self._bar = host.ProgressBar(f"{self.name}: {self.purpose.title}")
+        watcher = threading.Thread(target=self._watch, name="mattebridge cancel", daemon=True)
+        watcher.start()
+        try:
+            self._work()
+        except host.NodeGone:
+            self.error = Cancelled(f"{self.name} was deleted; finished frames are kept")
+        except MatteBridgeError as reason:
+            self.error = reason
+        except Exception as reason:
+            self.error = MatteBridgeError(f"{type(reason).__name__}: {reason}", remedy="Press Troubleshoot.")
+        finally:
+            self._bar.close()
+            RUNS.pop(self.name, None)
+            try:
+                self._report()
+            finally:
+                self.finished.set()
+
+    def _watch(self) -> None:
+        """Turns a press on the bar's cancel, or a deleted node, into a cancel of the job."""
+        while not self.finished.wait(WATCH_S):
+            if self._bar is not None and self._bar.cancelled() and not self._cancelled.is_set():
+                self.cancel()
+
+    def _work(self) -> None:
+        self._say(status_text.stage_name("check"))
+        with Bridge.connect(self.facts.settings.server) as server:
+            info = None if self.purpose.prompts else server.model(self.facts.settings.model)
+            delivery = self._check(server)
+            self._stop_if_cancelled()
+            self._say(status_text.stage_name("render"))
+            keys = host.on_main(self._render)
+            self._stop_if_cancelled()
+            model = f"{info.name}/{info.version}" if info is not None else repr(self.purpose.prompts)
+            self.version = version = self._open_version(keys, model)
+            self._matte(server, version, delivery)
+
+    def _check(self, server: Bridge) -> str:
+        """Ask before anything is rendered; gives the delivery. Raises the one refusal, or all of them as one."""
+        wanted = self.facts.settings.delivery
+        problems = self._problems(server, wanted)
+        unseen = wanted == AUTOMATIC and any(problem.code in NOT_SEEN for problem in problems)
+        if unseen and not self._problems(server, "exr"):
+            return "exr"
+        if len(problems) == 1:
+            raise problems[0]
+        if problems:
+            first = problems[0]
+            text = status_text.failures(problems)
+            raise type(first)(text, remedy="Nothing was rendered and nothing was queued.")
+        return wanted
+
+    def _problems(self, server: Bridge, delivery: str) -> list[MatteBridgeError]:
+        result = server.check(self._request(self._roles(self._next_number()), self.facts.views[0], delivery))
+        self.warnings = result.warnings
+        return job_request.problems_before_render(result.problems, self.plan)
+
+    def _render(self) -> dict[int, str]:
+        """Main thread: render what is stale; the joined key of every frame."""
+        keys = rendered_inputs.keys_now(self.node, self.facts)
+        rendered_inputs.render_stale(self.node, self.plan, keys)
+        return frame_keys.joined(keys, self.facts.shot)
+
+    def _open_version(self, keys: Mapping[int, str], model: str) -> Version:
+        """The version that these inputs and settings belong to, its record written."""
+        digest = job_request.version_digest(self.plan, keys, model)
+        number = versions.number_for(versions.on_disk(self.purpose.folder), digest)
+        folder = f"{self.purpose.folder}/v{number:03d}"
+        version = Version(number, folder, digest, str(self.facts.shot), False, dict(keys), self._roles(number), model)
+        versions.save(version)
+        return version
+
+    def _matte(self, server: Bridge, version: Version, delivery: str) -> None:
+        older = versions.before(versions.on_disk(self.purpose.folder), version.number)
+        wanted = replace(version, shot=str(self.plan.frames))
+        carried = versions.carry_over(older, wanted, self.facts.views) if older and delivery != "exr" else []
+        try:
+            self._views(server, version, delivery)
+        finally:
+            versions.drop_unconfirmed(carried, self._confirmed)
+            missing = version.missing(self.facts.views)
+            self.version = version = replace(version, complete=not missing)
+            versions.save(version)
+            self._note = host.on_main(lambda: self.purpose.show(self.node, self.facts, version, self.facts.views))
+
+    def _views(self, server: Bridge, version: Version, delivery: str) -> None:
+        """One job per view, all under the plan of the first."""
+        requests = {view: self._request(version.roles, view, delivery) for view in self.facts.views}
+        plan = server.plan(requests[self.facts.views[0]]) if len(requests) > 1 else None
+        for view, request in requests.items():
+            self._stop_if_cancelled()
+            self._job = job = server.submit({**request, "overwrite": True}, plan)
+            if self._cancelled.is_set():
+                job.cancel()
+            for event in job.events():
+                self._take(event, view)
+            job.wait()
+
+    def _request(self, roles: Mapping[str, str], view: str, delivery: str) -> dict[str, Any]:
+        request = job_request.request(self.plan, view, roles, delivery)
+        if self.purpose.prompts:
+            for name in ("mask", "core", "garbage", "params", "preset", "mask_channel", "mask_invert", "fgr"):
+                request.pop(name, None)
+            request.update(model="sam2", prompts=self.purpose.prompts)
+        return request
+
+    def _roles(self, number: int) -> dict[str, str]:
+        roles = ("alpha",) if self.purpose.prompts else job_request.output_roles(self.facts)
+        return versions.role_patterns(self.purpose.folder, self.name, number, roles, self.facts.several_views)
+
+    def _next_number(self) -> int:
+        """For CHECK, which asks whether the place can be written to: no frame lies there yet."""
+        return max((version.number for version in versions.on_disk(self.purpose.folder)), default=0) + 1
+
+    # -- what the artist sees --------------------------------------------------------------------------------------
+
+    def _take(self, event: JobEvent, view: str) -> None:
+        if event.kind == "FRAME" and event.frame is not None:
+            self._confirmed.add((event.frame, view if self.facts.several_views else ""))
+        elif event.kind == "DONE":
+            self._written += event.written
+            self._kept += event.kept
+        elif event.kind == "WARNING":
+            self.warnings.append(event.message)
+        elif event.kind == "QUEUED":
+            self._say(status_text.queued(event.position, event.ahead))
+        elif event.kind == "PROGRESS":
+            text = status_text.progress(event.stage, event.done, event.total, event.frame, event.fps, event.eta_s)
+            self._say(text, 100 * event.done // event.total if event.total else 0, often=True)
+
+    def _say(self, text: str, percent: int = 0, often: bool = False) -> None:
+        """To the bar at once, to the panel at most five times a second."""
+        if self._bar is not None:
+            self._bar.update(percent, text)
+        now = time.monotonic()
+        if often and now - self._last_status < STATUS_S:
+            return
+        self._last_status = now
+        host.post(lambda: self._put_status(text))
+
+    def _put_status(self, text: str) -> None:
+        """Main thread. A node that is gone wants no matte any more."""
+        if host.alive(self.node):
+            host.put_quiet(self.node, {"status": text})
+        else:
+            self.cancel()
+
+    def _stop_if_cancelled(self) -> None:
+        if self._cancelled.is_set():
+            raise Cancelled("cancelled before the job was sent", remedy="Press again to go on.")
+
+    def _report(self) -> None:
+        """The end: status on the node, and one dialog where something was refused or failed."""
+        error, version = self.error, self.version
+        if error is None and version is not None:
+            text = self._note or status_text.finished(version.name, self._written, self._kept, len(self.warnings))
+        else:
+            text = status_text.failure(error) if error is not None else ""
+        host.on_main(lambda: host.put_quiet(self.node, {"status": text}))
+        if error is not None and not isinstance(error, Cancelled):
+            host.tell(f"{self.name}\n\n{text}")
+
+
+def running(name: str) -> Optional[Run]:
+    """The run of a node, by its full name."""
+    return RUNS.get(name)

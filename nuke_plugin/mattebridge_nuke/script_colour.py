@@ -1,0 +1,51 @@
+"""What scene-linear means in this script, in the words that the server understands.
+
+`$OCIO` overrides the project settings, as it does in Nuke; then a custom config, then the stock config by its path.
+In Nuke's own mode the working space is linear Rec.709, and the status says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Callable
+
+NUKE_DEFAULT = "nuke-default"
+SCENE_LINEAR = "scene_linear"
+
+
+@dataclass(frozen=True)
+class ScriptColour:
+    """``config`` for the request; ``space`` of pictures that Nuke writes raw; ``text`` for the panel."""
+
+    config: str
+    space: str
+    text: str
+    context: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def ocio(self) -> bool:
+        return self.config != NUKE_DEFAULT
+
+
+def script_colour(root: Callable[[str], Any], environment: Mapping[str, str]) -> ScriptColour:
+    """``root`` gives project settings by knob name, "" for one that this Nuke does not have."""
+    named = environment.get("OCIO", "")
+    if named:
+        return _ocio(named, "$OCIO")
+    if str(root("colorManagement")) != "OCIO":
+        return ScriptColour(NUKE_DEFAULT, "", "linear Rec.709 (Nuke's own colour management)")
+    choice = str(root("OCIO_config"))
+    if choice == "custom":
+        return _ocio(str(root("customOCIOConfigPath")), "custom config")
+    stock = str(root("OCIOConfigPath") or "")
+    if stock:
+        return _ocio(stock, choice)
+    if choice == NUKE_DEFAULT:
+        return ScriptColour(NUKE_DEFAULT, "", "linear Rec.709 (the nuke-default config)")
+    return ScriptColour("", "", f"unknown: the path of the config {choice} cannot be read from this Nuke")
+
+
+def _ocio(config: str, origin: str) -> ScriptColour:
+    path = config.replace("\\", "/")
+    return ScriptColour(path, SCENE_LINEAR, f"scene_linear of {path.rpartition('/')[2] or path} ({origin})")

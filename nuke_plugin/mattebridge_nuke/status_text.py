@@ -1,0 +1,85 @@
+"""What the panel and the node's label say. No line contains "Error:" unless something failed (farms grep for it)."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from mattebridge.errors import MatteBridgeError
+from mattebridge.frames import FrameSet
+
+_STAGES = {
+    "check": "checking with the server",
+    "render": "rendering the inputs",
+    "queue": "waiting in the queue",
+}
+
+
+def stage_name(stage: str) -> str:
+    return _STAGES.get(stage, stage)
+
+
+def progress(stage: str, done: int, total: int, frame: Optional[int], fps: float, eta_s: float) -> str:
+    """`solve, frame 1010 (10 of 100), 1.4 fps, 1 min 4 s left`."""
+    parts = [stage_name(stage)]
+    if frame is not None:
+        parts.append(f"frame {frame} ({done} of {total})")
+    elif total:
+        parts.append(f"{done} of {total} frames")
+    if fps > 0:
+        parts.append(f"{fps:.1f} fps")
+    if eta_s > 0:
+        parts.append(f"{duration(eta_s)} left")
+    return ", ".join(parts)
+
+
+def queued(position: int, ahead: str) -> str:
+    """``ahead`` names the job that runs now (user: label)."""
+    if position <= 0:
+        return "next in the queue" + (f" after {ahead}" if ahead else "")
+    jobs = "job" if position == 1 else "jobs"
+    return f"{position} {jobs} ahead" + (f", now running {ahead}" if ahead else "")
+
+
+def duration(seconds: float) -> str:
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def failure(error: MatteBridgeError) -> str:
+    """Cause and remedy in two lines."""
+    text, remedy = str(error), error.remedy
+    cause = text[: -len(remedy)].rstrip() if remedy and text.endswith(remedy) else text
+    return f"{cause}\n{remedy}" if remedy else cause
+
+
+def failures(errors: list[MatteBridgeError]) -> str:
+    """Every refusal, one paragraph each, for one dialog."""
+    return "\n\n".join(failure(error) for error in errors)
+
+
+def label(version: str, total: int, missing: FrameSet, stale: FrameSet) -> str:
+    """For the node in the graph: `v003  96 of 100, 4 stale`."""
+    if not version:
+        return ""
+    done = total - len(missing)
+    text = f"{version}  {done} of {total}" if missing else f"{version}  {total} frames"
+    return f"{text}, {len(stale)} stale" if stale else text
+
+
+def finished(version: str, written: int, kept: int, warnings: int) -> str:
+    parts = [f"{version}: {written} frames made"]
+    if kept:
+        parts.append(f"{kept} kept")
+    if warnings:
+        parts.append(f"{warnings} warnings")
+    return ", ".join(parts)
+
+
+def waiting_version(version: str, missing: FrameSet) -> str:
+    """A version that is not complete and is not shown."""
+    return (
+        f"{version} lacks {len(missing)} frames ({missing}) and is not shown; tick preview partial, or matte the rest"
+    )
