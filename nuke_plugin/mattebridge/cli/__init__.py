@@ -1,0 +1,138 @@
+"""The ``mattebridge`` command. One module per family of commands, imported only when one of its commands is run.
+
+A family module has ``add_parser(subparsers)``, which adds its commands, and ``run(args) -> int``, the exit status. The
+status of an error belongs to its class (see `mattebridge.errors`): 0 done, 2 usage, 3 bad input, 4 server unreachable
+or lost, 5 out of memory, 6 cancelled, 7 refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any, NoReturn, Optional
+
+from ..errors import Cancelled, MatteBridgeError, UsageError
+
+FAMILIES = {
+    "demo": ("evaluation", "make a shot with known truth, matte it through a server and show how well it went"),
+    "matte": ("matte", "plate and mask in, alpha out"),
+    "plan": ("matte", "freeze what a shot needs to know, so that chunks of it give the same bits"),
+    "serve": ("server", "run the server in this terminal, or in the background"),
+    "stop": ("server", "stop the running server"),
+    "status": ("jobs", "what the server is doing"),
+    "jobs": ("jobs", "list jobs, or follow one"),
+    "cancel": ("jobs", "stop a job; finished frames are kept"),
+    "models": ("models", "list models; fetch, verify and find their weights"),
+    "describe": ("models", "a model's parameters, presets and licence"),
+    "doctor": ("doctor", "check this machine step by step and say what to mend"),
+    "eval": ("evaluation", "score an alpha against the truth"),
+    "nuke": ("nuke", "install the plug-in for Nuke and check it"),
+    "farm": ("farm", "job bundles for a render farm"),
+}
+"""Command → the module of its family, and one line about it."""
+
+EXAMPLES = """\
+examples:
+  mattebridge demo                                     a first result in minutes, with nothing of your own
+  mattebridge matte --plate plate.####.exr --mask roto.####.exr --out alpha.####.exr --plate-space ACEScg
+  mattebridge serve --detach                           keep models loaded between jobs
+  mattebridge matte ... --frames 1001-1100 --json      one event per line, for scripts
+  mattebridge doctor                                   what is wrong here, and what to do
+
+exit status: 0 done, 2 usage, 3 bad input, 4 server unreachable or lost, 5 out of memory, 6 cancelled, 7 refused
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """Usage errors go the way of every other error: to `main`."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, remedy=f"See `{self.prog} --help`.")
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Run one command; returns the exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    as_json = "--json" in arguments
+    try:
+        args = _parser(arguments).parse_args(arguments)
+        status: int = args.run(args)
+        sys.stdout.flush()
+        return status
+    except MatteBridgeError as error:
+        return _tell(error, as_json)
+    except KeyboardInterrupt:
+        return _tell(
+            Cancelled("interrupted", remedy="Jobs that were submitted go on; see `mattebridge jobs`."), as_json
+        )
+    except BrokenPipeError:  # the reader of our output went away
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except ImportError as error:
+        return _tell(_missing(error), as_json)
+
+
+def need(module: str) -> Any:
+    """Import a module of the server side. Raises `UsageError` with the remedy where it is not installed."""
+    if sys.version_info < (3, 11):
+        version = ".".join(str(part) for part in sys.version_info[:3])
+        raise UsageError(
+            f"this command needs Python 3.11 or later, and this is {version}",
+            remedy="Install mattebridge[server] into a Python of 3.11 or later and run it there.",
+        )
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise _missing(error) from None
+
+
+def _missing(error: ImportError) -> UsageError:
+    return UsageError(
+        f"this command needs a package that is not installed: {error.name or error}",
+        remedy="Run: pip install 'mattebridge[server]' (Python 3.11 or later), or 'mattebridge[models]' for networks.",
+    )
+
+
+def _parser(arguments: Sequence[str]) -> Parser:
+    from .. import __version__
+
+    parser = Parser(
+        prog="mattebridge",
+        description="Plate and rough mask in, linear-light alpha out.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"mattebridge {__version__}")
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    wanted = next((word for word in arguments if not word.startswith("-")), "")
+    if wanted in FAMILIES and _exists(FAMILIES[wanted][0]):
+        family = importlib.import_module(f".{FAMILIES[wanted][0]}", __name__)
+        family.add_parser(subparsers)
+        for name in subparsers.choices:
+            subparsers.choices[name].set_defaults(command=name)
+            if subparsers.choices[name].get_default("run") is None:
+                subparsers.choices[name].set_defaults(run=family.run)
+    else:
+        for name, (module, summary) in FAMILIES.items():
+            if _exists(module):
+                subparsers.add_parser(name, help=summary)
+    return parser
+
+
+def _exists(module: str) -> bool:
+    return importlib.util.find_spec(f"{__name__}.{module}") is not None
+
+
+def _tell(error: MatteBridgeError, as_json: bool) -> int:
+    if as_json and not error.details.get("told"):
+        print(json.dumps({"event": "ERROR", "exit_status": error.exit_status, **error.to_wire()}), flush=True)
+    sys.stderr.write(f"mattebridge: {error}\n")
+    if os.environ.get("MATTEBRIDGE_DEBUG"):
+        traceback.print_exc()
+    return error.exit_status

@@ -1,0 +1,42 @@
+"""``demo`` and ``eval``: both live on the server side; here are their flags."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from . import need
+
+EVAL_EXAMPLES = """\
+examples:
+  mattebridge eval --alpha alpha.####.exr --truth truth.####.exr
+  mattebridge eval --alpha alpha.####.exr --truth truth.####.exr --frames 1001-1024 --json
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    demo = subparsers.add_parser("demo", help="a first result, with nothing of your own")
+    demo.add_argument("--out", default="mattebridge-demo", metavar="DIR", help="where everything goes")
+    demo.add_argument("--frames", type=int, default=24, metavar="N")
+    demo.add_argument("--width", type=int, default=1920, metavar="PIXELS")
+    demo.add_argument("--height", type=int, default=1080, metavar="PIXELS")
+    evaluate = subparsers.add_parser(
+        "eval",
+        help="score an alpha against the truth",
+        epilog=EVAL_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    evaluate.add_argument("--alpha", required=True, metavar="P", help="what was made")
+    evaluate.add_argument("--truth", required=True, metavar="P", help="what it should be")
+    evaluate.add_argument("--fgr", default="", metavar="P", help="the foreground that was made ...")
+    evaluate.add_argument("--truth-fgr", default="", metavar="P", help="... and what it should be")
+    evaluate.add_argument("--frames", default="", metavar="R", help="default: all frames of the truth")
+    evaluate.add_argument("--view", default="")
+    evaluate.add_argument("--json", action="store_true", help="JSON on standard output")
+    evaluate.add_argument("--csv", default="", metavar="FILE", help="CSV into a file; - is standard output")
+
+
+def run(args: argparse.Namespace) -> int:
+    module = "mattebridge_server.demo.run" if args.command == "demo" else "mattebridge_server.metrics.evaluate"
+    status: int = need(module).main(args)
+    return status

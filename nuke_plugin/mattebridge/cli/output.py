@@ -1,0 +1,172 @@
+"""How events look: as JSON for scripts, as one line for people, and as a progress line on a terminal."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, Optional, TextIO
+
+from ..messages import (
+    TAGS,
+    CancelledEvent,
+    Done,
+    Failed,
+    FrameDone,
+    JobRequest,
+    Progress,
+    Queued,
+    Started,
+    Warning_,
+)
+
+PLAIN_EVERY_S = 5.0
+REDRAW_EVERY_S = 0.1
+
+
+def as_json(event: Any) -> str:
+    """One event as one line: its fields, and ``event`` with its name in the protocol."""
+    return json.dumps({"event": TAGS[type(event)].decode(), **dataclasses.asdict(event)})
+
+
+def duration(seconds: float) -> str:
+    """0:07, 12:30, 1:02:03."""
+    minutes, rest = divmod(round(max(0.0, seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def size(count: float) -> str:
+    """Bytes for people."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024 or unit == "GiB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return ""
+
+
+class Teller:
+    """Shows a job to a person: notes as lines, progress as one line that is redrawn (on a terminal) or now and then.
+
+    Everything goes to ``stream`` (standard error), so that standard output stays for results.
+    """
+
+    def __init__(
+        self,
+        stream: Optional[TextIO] = None,
+        terminal: Optional[bool] = None,
+        columns: Optional[int] = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._stream = stream or sys.stderr
+        self._terminal = self._stream.isatty() if terminal is None else terminal
+        self._columns = columns
+        self._clock = clock
+        self._total = 0
+        self._done = 0
+        self._began = clock()
+        self._drawn_at: Optional[float] = None
+        self._line = ""
+        self.warnings = 0
+
+    def event(self, event: Any) -> None:
+        """Show one event."""
+        if isinstance(event, Progress):
+            self._progress(event)
+        elif isinstance(event, FrameDone):
+            self._done += 1
+            self._draw(self._frames_text("", event.frame, 0.0, 0.0))
+        elif isinstance(event, Queued):
+            ahead = f", {event.position} ahead" if event.position else ""
+            self.note(f"queued{ahead}" + (f" (running: {event.ahead})" if event.ahead else ""))
+        elif isinstance(event, Started):
+            self._total, self._done, self._began = event.frames, 0, self._clock()
+            kept = f", {event.fresh} of them finished before" if event.fresh else ""
+            why = f" ({event.why})" if event.why else ""
+            self.note(
+                f"{event.frames} frames with {event.model or 'a model'} on {event.device or 'a device'}{why}{kept}"
+            )
+        elif isinstance(event, Warning_):
+            self.warnings += 1
+            frame = f"frame {event.frame}: " if event.frame is not None else ""
+            self.note(f"warning: {frame}{event.message} [{event.code}]")
+        elif isinstance(event, (Done, Failed, CancelledEvent)):
+            self.clear()
+
+    def note(self, text: str) -> None:
+        """A line that stays."""
+        self.clear()
+        self._stream.write(text + "\n")
+        self._stream.flush()
+
+    def clear(self) -> None:
+        """Take the progress line away."""
+        if self._terminal and self._line:
+            self._stream.write("\r" + " " * len(self._line) + "\r")
+            self._stream.flush()
+        self._line = ""
+
+    def _progress(self, event: Progress) -> None:
+        if event.position and not event.total:
+            self._draw(f"{event.stage}: {event.position} ahead")
+            return
+        self._total = event.total or self._total
+        self._done = max(self._done, event.done)
+        self._draw(self._frames_text(event.stage, event.frame, event.fps, event.eta_s))
+
+    def _frames_text(self, stage: str, frame: Optional[int], fps: float, eta_s: float) -> str:
+        elapsed = self._clock() - self._began
+        fps = fps or (self._done / elapsed if self._done and elapsed > 0 else 0.0)
+        left = eta_s or ((self._total - self._done) / fps if fps and self._total > self._done else 0.0)
+        parts = [f"frame {self._done} of {self._total}" if self._total else stage or "working"]
+        if stage and self._total:
+            parts.append(stage + (f" {frame}" if frame is not None else ""))
+        if fps:
+            parts.append(f"{fps:.1f} fps")
+        if left:
+            parts.append(f"{duration(left)} left")
+        return "  ".join(parts)
+
+    def _draw(self, text: str) -> None:
+        now = self._clock()
+        every = REDRAW_EVERY_S if self._terminal else PLAIN_EVERY_S
+        if self._drawn_at is not None and now - self._drawn_at < every:
+            return
+        self._drawn_at = now
+        if not self._terminal:
+            self._stream.write(text + "\n")
+        else:
+            text = text[: self._width() - 1]
+            self._stream.write("\r" + text.ljust(len(self._line)))
+            self._line = text
+        self._stream.flush()
+
+    def _width(self) -> int:
+        if self._columns is not None:
+            return self._columns
+        import shutil
+
+        return shutil.get_terminal_size().columns
+
+
+def summary(done: Done, request: JobRequest, seconds: float, warnings: int) -> str:
+    """What was made and where it is."""
+    frames = done.written + done.kept
+    kept = f", {done.kept} kept from before" if done.kept else ""
+    rate = f", {done.written / seconds:.2f} fps" if done.written and seconds > 0 else ""
+    lines = [f"done: {frames} frames ({done.written} written{kept}) in {duration(seconds)}{rate}"]
+    for name, where in (
+        ("alpha", request.out),
+        ("foreground", request.fgr),
+        ("comp", request.comp),
+        ("clean plate", request.cleanplate),
+    ):
+        if where:
+            lines.append(f"  {name:<12}{where}")
+    if warnings:
+        lines.append(f"  {warnings} warning{'s' if warnings > 1 else ''}, listed above")
+    shown = {name: value for name, value in done.facts.items() if name in ("licence", "model", "seam", "plan_digest")}
+    lines += [f"  {name.replace('_', ' '):<12}{value}" for name, value in shown.items()]
+    return "\n".join(lines)
