@@ -2,7 +2,7 @@
 
 A job's ``params`` are its orders (all optional):
 
-    steps         folder shared with the test; frame N waits there for a file ``go-N`` or ``go-all``, ``at-N`` says it came
+    steps         folder shared with the test; frame N waits there for a file ``go-N`` or ``go-all``; ``at-N``: it came
     step_s        how long a frame takes
     window        frames in a window (4)
     crash_at      frame on which it dies by SIGSEGV, ``crash_times`` times in all (once)

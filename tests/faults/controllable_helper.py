@@ -1,4 +1,4 @@
-"""A path helper whose answers a test decides by the plate's name: ``hang`` sleeps, ``die`` dies, ``missing`` is a problem."""
+"""A path helper whose answers a test decides by the plate's name: ``hang`` sleeps, ``die`` dies, ``missing`` refuses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every test of a promise works with: a real broker in a process of its own, and a client that says what it is told."""
+"""What every test of a promise works with: a real broker in a process of its own, and a client that obeys the test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Starts a broker as `mattebridge serve` does, with the limits, times and children that a test names in JSON (argv 1)."""
+"""Starts a broker as `mattebridge serve` does, with the limits, times and children that a test names in JSON."""
 
 from __future__ import annotations
 

@@ -50,6 +50,7 @@ class Desk:
     stopping: str = ""
     _checks: dict[int, tuple[Peer, m.Check, tuple[m.ErrorInfo, ...]]] = field(default_factory=dict)
     _asked: int = 0
+    _describing: list[tuple[Peer, m.Describe]] = field(default_factory=list)
 
     # -- in --------------------------------------------------------------------------------------------------------
 
@@ -99,6 +100,11 @@ class Desk:
             self.refused[error.code] += 1
             self.out.send(peer, m.Rejected(getattr(message, "request", 0), error_info(error)))
 
+    def _answer(self, peer: Peer, message: m.Describe) -> None:
+        session = self.sessions.find(peer)
+        if session is not None:
+            self._dispatch(0.0, session, Received(message))
+
     def gone(self, now: float, peer: Peer) -> None:
         """The connection is lost: its jobs are no longer watched by it."""
         session = self.sessions.remove(peer)
@@ -114,6 +120,10 @@ class Desk:
             self.out.send(peer, ping)
         for peer in lost:
             self.gone(now, peer)
+        if self._describing and (self.floor.models() or self.state() != "starting"):
+            waiting, self._describing = self._describing, []
+            for peer, message in waiting:
+                self._answer(peer, message)
         for key in list(self.floor.scheduler.jobs):
             record = self.book.records[key]
             if record.leased and record.since is not None and now - record.since >= self.about.lease_s:
@@ -133,7 +143,11 @@ class Desk:
         self.out.send(peer, self.sessions.hello(now, peer, message, admin))
 
     def _describe(self, peer: Peer, message: m.Describe) -> None:
+        """Answer, or keep the question until an engine has told its models: no list is not an empty list."""
         models = self.floor.models()
+        if not models and self.state() == "starting":
+            self._describing.append((peer, message))
+            return
         if message.model:
             problem = model_problem(m.JobRequest("", model=message.model), models, self.floor.site, 0)
             if message.model not in models and problem is not None:

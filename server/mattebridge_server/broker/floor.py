@@ -155,6 +155,8 @@ class Floor:
         else:
             record.path_back = PathBack.of(record.request, request)
         self.book.set_state(record, "running")
+        if one.attempt == 1:
+            self.book.waited_s += max(self.book.wall() - record.submitted_at, 0.0)
         record.position = -1
         self.out.do(
             Tell(

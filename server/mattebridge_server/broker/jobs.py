@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -113,7 +114,11 @@ class JobBook:
         self.out = out
         self.wall = wall
         self.records: dict[str, Record] = {}
-        self.counts: dict[str, int] = {}
+        self.counts: Counter[str] = Counter()
+        self.failures: Counter[str] = Counter()
+        self.stage_s: Counter[str] = Counter()
+        self.frames_told = 0
+        self.waited_s = 0.0
         self._number = 0
 
     # -- making and ending ---------------------------------------------------------------------------------------
@@ -147,12 +152,14 @@ class JobBook:
         if record.ended:
             raise ValueError(f"job {record.key} has ended already")
         self.set_state(record, outcome)
-        self.counts[outcome] = self.counts.get(outcome, 0) + 1
+        self.counts[outcome] += 1
         if outcome == "done":
             fields = {"written": len(record.written), "kept": len(record.kept), "facts": dict(facts or {})}
+            self._count_stages(facts or {})
             self.event(record, Done, (plan,) if plan else (), **fields)
         elif outcome == "failed":
             record.error = error_info(error or MatteBridgeError("the job failed without a reason"))
+            self.failures[record.error.code] += 1
             self.event(record, Failed, error=record.error)
         else:
             self.event(record, CancelledEvent, written=len(record.written))
@@ -186,6 +193,7 @@ class JobBook:
             return
         (record.kept if kept else record.written).add(frame)
         record.frames_done += 1
+        self.frames_told += 1
         self.event(record, FrameDone, frame=frame, path=record.path_back(path), digest=digest, kept=kept)
 
     def warning(self, record: Record, code: str, message: str, frame: int | None = None) -> None:
@@ -197,6 +205,12 @@ class JobBook:
             record.progressed = now
             for peer in record.watchers:
                 self.out.send(peer, Progress(key=record.key, **fields))
+
+    def _count_stages(self, facts: dict[str, Any]) -> None:
+        """Add up the engine's ``seconds_STAGE`` figures."""
+        for name, value in facts.items():
+            if name.startswith("seconds_") and isinstance(value, (int, float)):
+                self.stage_s[name.removeprefix("seconds_")] += value  # type: ignore[assignment]
 
     # -- results -------------------------------------------------------------------------------------------------
 

@@ -31,6 +31,7 @@ from .floor import Floor
 from .giving import Giving
 from .jobs import JobBook, error_info
 from .journal import Journal
+from .metrics import serve_metrics
 from .pixels import Pixels
 from .recovery import prune, recover
 from .requests import through_socket
@@ -96,10 +97,16 @@ class Service:
         """Serve until told to stop and drained. Raises what broke the loop, after the children are gone."""
         recover(self.loop.time(), self.config, self.journal, self.book, self.floor, self.spool)
         self.sockets.listen()
+        self.helper.warm()
+        metrics = None
+        if self.config.metrics_port is not None:
+            metrics = await serve_metrics(self, self.config.metrics_port)
         for work in (self._flush_forever(), self._tick_forever(), self._prune_forever()):
             self._task(work)
         self._dirty.set()
         await self._stopped.wait()
+        if metrics is not None:
+            metrics.close()
         await self._close()
         if self._fault is not None:
             raise self._fault
@@ -156,7 +163,8 @@ class Service:
         self._dirty.set()
 
     def _engine_died(self, device: str, why: str) -> None:
-        log.error("engine for %s ended: %s", device, why)
+        level = logging.INFO if self.floor.scheduler.draining else logging.ERROR
+        log.log(level, "engine for %s ended: %s", device, why, extra={"device": device})
         self.floor.died(self.loop.time(), device, why)
         self._dirty.set()
 

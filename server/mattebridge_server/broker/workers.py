@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -108,6 +109,12 @@ class PathHelper:
     def ask(self, ask: Ask) -> None:
         self._waiting.append(ask)
         self._next()
+
+    def warm(self) -> None:
+        """Start the process before the first question comes."""
+        if self._child is None:
+            with contextlib.suppress(OSError):  # the first question will say so
+                self._start()
 
     async def close(self) -> None:
         if self._child is not None:
