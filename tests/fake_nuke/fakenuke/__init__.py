@@ -21,6 +21,8 @@ from .node import Node
 from .picture import Picture, read_exr, write_exr
 from .session import Session
 
+PLUGIN = "mattebridge_nuke"
+
 __all__ = ["FakeNuke", "Node", "Picture", "Session", "read_exr", "write_exr"]
 
 
@@ -54,6 +56,24 @@ class FakeNuke:
 
 
 def _forget_plugin() -> None:
-    """Each Nuke starts with the plug-in not yet imported."""
-    for name in [name for name in sys.modules if name.partition(".")[0] == "mattebridge_nuke"]:
+    """Each Nuke starts with the plug-in not yet imported; modules that never meet `nuke` may stay."""
+    prefix = f"{PLUGIN}."
+    loaded = {name: module for name, module in sys.modules.items() if name.startswith(prefix)}
+    bound = {f"{prefix}host"}
+    grown = True
+    while grown:
+        found = {name for name, module in loaded.items() if _meets(module, bound)}
+        grown = not found <= bound
+        bound |= found
+    for name in bound & set(loaded):
         del sys.modules[name]
+        if PLUGIN in sys.modules and hasattr(sys.modules[PLUGIN], name.removeprefix(prefix)):
+            delattr(sys.modules[PLUGIN], name.removeprefix(prefix))
+
+
+def _meets(module: Any, bound: set[str]) -> bool:
+    """Whether ``module`` holds one of the modules in ``bound``, or something that was defined there."""
+    return any(
+        getattr(item, "__name__", "") in bound or getattr(item, "__module__", "") in bound
+        for item in vars(module).values()
+    )
