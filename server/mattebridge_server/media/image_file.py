@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -100,7 +100,6 @@ class ImageFile:
 
     def close(self) -> None:
         """Close the file. A complaint that nobody fetched would be printed by OpenImageIO, to the standard output."""
-        pending_complaint(self._input)
         self._input.close()
         pending_complaint(self._input)
 
@@ -167,7 +166,7 @@ class ImageFile:
                 raise self._error("holds deep pixels", "Flatten it (DeepToImage) and render that frame again.")
             part = _part(spec)
             parts.append(part)
-            names = [_SURROGATES.sub("\N{REPLACEMENT CHARACTER}", name) for name in spec.channelnames]
+            names = [_readable(name) for name in spec.channelnames]
             channels += read_names(len(parts) - 1, *_name_and_views(part.attributes), stored=names)
             if len(parts) > self._limits.max_parts or len(channels) > self._limits.max_channels:
                 raise self._error(
@@ -264,17 +263,18 @@ def _recognise(path: str, frame: int) -> str:
     return found
 
 
+def _readable(text: str) -> str:
+    """``text`` that can be encoded: what is not UTF-8 in a file (an artist's name, say) must not cost the frame."""
+    return _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
 def _part(spec: Any) -> Part:
     attributes: dict[str, Any] = {}
     types: dict[str, str] = {}
     for entry in spec.extra_attribs:
-        # A text that is not UTF-8 (an artist's name, say) must not cost the frame.
-        with suppress(UnicodeDecodeError):
-            value = entry.value
-            if isinstance(value, str):
-                value = _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", value)
-            attributes[entry.name] = value
-            types[entry.name] = str(entry.type)
+        name, value = _readable(entry.name), entry.value
+        attributes[name] = _readable(value) if isinstance(value, str) else value
+        types[name] = str(entry.type)
     aspect = attributes.get("PixelAspectRatio", 1.0)
     usable = isinstance(aspect, (int, float)) and 0.01 <= aspect <= 100
     formats = tuple(str(name) for name in spec.channelformats) or (str(spec.format),) * spec.nchannels

@@ -24,10 +24,15 @@ _ROUNDING = 1e-6
 
 
 def resample(source: Float32, x: Span, y: Span, width: int, height: int) -> Float32:
-    """``source``: (h, w) float32 with w = ``x.size`` and h = ``y.size``. Returns (``height``, ``width``) float32."""
+    """Resample ``source``, an (h, w) float32 image with w = ``x.size`` and h = ``y.size``.
+
+    Returns (``height``, ``width``) float32: ``source`` itself where neither axis changes.
+    """
     rows = _resample_rows(source, y, height)
-    columns = _resample_rows(_transposed(rows), x, width)
-    return _transposed(columns)
+    shift = _whole_shift(x)
+    if shift is not None:
+        return _shifted(rows, shift, x, width, axis=1)
+    return _transposed(_resample_rows(_transposed(rows), x, width))
 
 
 def _transposed(pixels: Float32) -> Float32:
@@ -37,7 +42,7 @@ def _transposed(pixels: Float32) -> Float32:
 def _resample_rows(source: Float32, span: Span, count: int) -> Float32:
     shift = _whole_shift(span)
     if shift is not None:
-        return _shifted_rows(source, shift, span, count)
+        return _shifted(source, shift, span, count, axis=0)
     index, weight = _taps(span, count)
     out = np.zeros((count, source.shape[1]), np.float32)
     term = np.empty((_BLOCK_ROWS, source.shape[1]), np.float32)
@@ -58,16 +63,18 @@ def _whole_shift(span: Span) -> int | None:
     return round(span.start)
 
 
-def _shifted_rows(source: Float32, shift: int, span: Span, count: int) -> Float32:
+def _shifted(source: Float32, shift: int, span: Span, count: int, axis: int) -> Float32:
+    """``source`` itself where nothing moves, else a copy of ``count`` rows (axis 0) or columns (axis 1)."""
     if shift == 0 and count == span.size:
         return source
     index = np.arange(shift, shift + count)
-    rows = source[np.clip(index, 0, span.size - 1)]
+    moved = np.take(source, np.clip(index, 0, span.size - 1), axis=axis)
+    lines = moved if axis == 0 else moved.T
     if not span.held_low:
-        rows[index < 0] = 0
+        lines[index < 0] = 0
     if not span.held_high:
-        rows[index >= span.size] = 0
-    return rows
+        lines[index >= span.size] = 0
+    return moved
 
 
 def _taps(span: Span, count: int) -> tuple[NDArray[np.intp], Float32]:

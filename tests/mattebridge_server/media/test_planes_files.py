@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mattebridge.errors import FrameError, InputError, MissingFrames
+from mattebridge.planes import Planes
 from mattebridge_server.media import ReadLimits, read_attributes, read_header, read_plate, write_planes
 
 
@@ -44,6 +45,15 @@ def test_the_layout_is_the_one_that_is_written_down(tmp_path):
     content = path.read_bytes()
     assert content[:32] == b"MBPL" + struct.pack("<HHIII", 1, 1, 1, 2, 3) + bytes(12)
     assert np.frombuffer(content[32:], "<f2").tolist() == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_the_thin_side_reads_and_writes_the_same_file(tmp_path, channels):
+    pixels = np.random.default_rng(1).normal(0, 9, (5, 7, channels)).astype(np.float16)
+    path = tmp_path / "p.planes"
+    write_planes(str(path), pixels, frame=1)
+    assert path.read_bytes() == Planes.of(pixels).pack()
+    assert Planes.unpack(path.read_bytes()).shape == pixels.shape
 
 
 @pytest.mark.parametrize(
