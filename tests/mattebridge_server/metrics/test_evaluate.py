@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mattebridge.errors import FrameError, MissingFrames
+from mattebridge_server.media import FrameHeader, Window, write_alpha, write_rgb
+from mattebridge_server.metrics.evaluate import evaluate, main
+
+
+def like(width: int = 20, height: int = 10) -> FrameHeader:
+    return FrameHeader("", 1, "openexr", Window(0, 0, width, height), Window(0, 0, width, height))
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> tuple[str, str]:
+    """Truth: left half solid. Alpha: the same on frame 1, a quarter off in one column of 10 pixels on frame 2."""
+    for frame in (1, 2):
+        truth = np.zeros((10, 20), np.float32)
+        truth[:, :10] = 1
+        alpha = truth.copy()
+        if frame == 2:
+            alpha[:, 10] = 0.25
+        write_alpha(str(tmp_path / f"t.{frame}.exr"), truth, like=like(), frame=frame)
+        write_alpha(str(tmp_path / f"a.{frame}.exr"), alpha, like=like(), frame=frame)
+    return str(tmp_path / "a.#.exr"), str(tmp_path / "t.#.exr")
+
+
+def options(pair: tuple[str, str], **other: object) -> argparse.Namespace:
+    plain = {"frames": "", "fgr": "", "truth_fgr": "", "view": "", "json": False, "csv": ""}
+    return argparse.Namespace(alpha=pair[0], truth=pair[1], **{**plain, **other})
+
+
+def test_figures_are_those_of_the_hand(pair: tuple[str, str]) -> None:
+    result = evaluate(*pair)
+    first, second = (row.values for row in result.frames)
+    assert first["mad"] == first["sad"] == first["dtssd"] == 0
+    assert second["mad"] == pytest.approx(10 * 0.25 / 200 * 1e3)
+    assert second["mse"] == pytest.approx(10 * 0.25**2 / 200 * 1e3)
+    assert second["sad"] == pytest.approx(2.5 / 1e3)
+    assert second["dtssd"] == pytest.approx(np.sqrt(10 * 0.25**2 / 200) * 1e2)
+    assert result.mean["mad"] == pytest.approx(second["mad"] / 2)
+
+
+def test_json_and_csv_carry_the_same_figures(pair: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(options(pair, json=True)) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert main(options(pair, csv="-")) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["frame"] for row in rows] == ["1", "2", "mean"]
+    assert float(rows[1]["mad"]) == pytest.approx(told["frames"][1]["mad"], abs=1e-6)
+    assert main(options(pair)) == 0
+    assert "mean" in capsys.readouterr().out
+
+
+def test_foreground_counts_only_where_there_is_truth(pair: tuple[str, str], tmp_path: Path) -> None:
+    for frame in (1, 2):
+        colour = np.full((10, 20, 3), 0.5, np.float32)
+        write_rgb(str(tmp_path / f"ft.{frame}.exr"), colour, like=like(), frame=frame)
+        colour[:, 10:] = 9
+        colour[:, :5] += 0.25
+        write_rgb(str(tmp_path / f"f.{frame}.exr"), colour, like=like(), frame=frame)
+    result = evaluate(*pair, "", str(tmp_path / "f.#.exr"), str(tmp_path / "ft.#.exr"))
+    assert result.mean["fgr_mad"] == pytest.approx(0.125 * 1e3)
+
+
+def test_what_cannot_be_scored_is_named(pair: tuple[str, str], tmp_path: Path) -> None:
+    write_alpha(str(tmp_path / "a.2.exr"), np.zeros((10, 8), np.float32), like=like(8, 10), frame=2)
+    with pytest.raises(FrameError, match="8x10") as refused:
+        evaluate(*pair)
+    assert refused.value.frame == 2
+    with pytest.raises(MissingFrames):
+        evaluate(str(tmp_path / "none.#.exr"), pair[1])
