@@ -69,7 +69,11 @@ class Preset:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a user, a scheduler and a licence officer have to know before the model is loaded."""
+    """What a user, a scheduler and a licence officer have to know before the model is loaded.
+
+    ``weights`` is the set of files that `pull` fetches; each of ``alternatives`` is a whole set that serves instead,
+    in order of preference (a smaller size of the same network, or its authors' own checkpoint).
+    """
 
     name: str
     title: str
@@ -83,6 +87,7 @@ class ModelCard:
     stride: int = 1
     params: tuple[Param, ...] = ()
     weights: tuple[Weights, ...] = ()
+    alternatives: tuple[tuple[Weights, ...], ...] = ()
     presets: tuple[Preset, ...] = ()
     precisions: tuple[str, ...] = ()
     needs_mask: Literal["every", "any", "none"] = "every"

@@ -66,6 +66,8 @@ def default_precision(device: Device) -> str:
 def reproducible(device: Device) -> Iterator[None]:
     """Within it, torch gives the same bits for the same inputs on one machine; the former settings come back after.
 
+    An operation that has no deterministic form on a device warns once instead of failing the job.
+
     cuBLAS reads its workspace setting when its first handle is made, so the variable is set before that, in the one
     place that knows why; a value that is already there is kept.
     """
@@ -80,7 +82,7 @@ def reproducible(device: Device) -> Iterator[None]:
     fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     torch.set_num_threads(max(1, device.threads))
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    torch.use_deterministic_algorithms(True)
+    torch.use_deterministic_algorithms(True, warn_only=True)
     cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32 = False, True, False
     torch.backends.cuda.matmul.allow_tf32 = False
     try:

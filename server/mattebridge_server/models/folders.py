@@ -37,8 +37,15 @@ class FoundFile:
 
 
 def find(card: ModelCard, folders: Sequence[Path]) -> tuple[FoundFile, ...]:
-    """Each of the card's files with its first place in ``folders``. Never raises; an unreadable folder has nothing."""
-    return tuple(FoundFile(weights, _first(weights, folders)) for weights in card.weights)
+    """Each file of a card with its first place in ``folders``: those of the first set that is complete.
+
+    Where no set is complete, the card's own ``weights``. Never raises; an unreadable folder has nothing.
+    """
+    own = _places(card.weights, folders)
+    for found in (own, *(_places(other, folders) for other in card.alternatives)):
+        if all(file.path is not None for file in found):
+            return found
+    return own
 
 
 def is_installed(card: ModelCard, folders: Sequence[Path]) -> bool:
@@ -100,6 +107,10 @@ def weights_digest(files: Sequence[Path]) -> str:
                 stream.seek(start)
                 digest.update(stream.read(SAMPLE_BYTES))
     return digest.hexdigest()
+
+
+def _places(weights: Sequence[Weights], folders: Sequence[Path]) -> tuple[FoundFile, ...]:
+    return tuple(FoundFile(file, _first(file, folders)) for file in weights)
 
 
 def _first(weights: Weights, folders: Sequence[Path]) -> Path | None:

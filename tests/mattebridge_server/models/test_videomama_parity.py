@@ -30,7 +30,7 @@ def _refine(golden: Path, dtype: Any, count: int = 12) -> tuple[Any, Any]:
     data = load_file(golden / "golden.safetensors")
     frames = data["rgb"][:count].permute(0, 3, 1, 2).float() / 255
     masks = data["mask"][:count, None].float() / 255
-    with reproducible(Device(threads=2)):
+    with reproducible(Device(threads=1)):
         return net.refine(_load(golden, dtype), frames, masks, data["noise"][0, :count]), data["alpha"]
 
 
@@ -71,7 +71,7 @@ def test_decoding_frame_by_frame_gives_the_bits_of_the_library(
 
     network = _load(golden, torch.float32)
     latents = torch.randn(frames, 4, 16, 24, generator=torch.Generator().manual_seed(1))
-    with torch.inference_mode(), reproducible(Device(threads=2)):
+    with torch.inference_mode(), reproducible(Device(threads=1)):
         ours = decode_group(network.vae.decoder, latents)
         batched = network.vae.decode(latents, num_frames=frames).sample
         for layer in (Attention, ResnetBlock2D, Upsample2D, torch.nn.Conv2d):

@@ -28,7 +28,7 @@ def copied(golden: Path, tmp_path: Path) -> Path:
 def _load(*model_folders: Path) -> VideoMaMa:
     pytest.importorskip("torch", reason="the [models] extra is not installed")
     model = VideoMaMa()
-    model.load(LoadSpec(Device(threads=2), "fp32", model_folders))
+    model.load(LoadSpec(Device(threads=1), "fp32", model_folders))
     return model
 
 
@@ -114,7 +114,7 @@ def test_a_load_that_fails_leaves_the_old_network_in_service(copied: Path, array
     digest = model.digest()
     (copied / UNET_FILE).write_bytes(b"")
     with pytest.raises(InputError):
-        model.load(LoadSpec(Device(threads=2), "fp32", (copied,)))
+        model.load(LoadSpec(Device(threads=1), "fp32", (copied,)))
     assert model.digest() == digest
     assert len(list(model.run(array_window(*moving_disc(1, 16)), {}, lambda stage: None))) == 1
 

@@ -24,7 +24,7 @@ def _nothing(stage: str) -> None:
 @pytest.fixture
 def model(golden: Path) -> Iterator[VideoMaMa]:
     videomama = VideoMaMa()
-    videomama.load(LoadSpec(Device(threads=2), "fp32", (golden,)))
+    videomama.load(LoadSpec(Device(threads=1), "fp32", (golden,)))
     yield videomama
     videomama.unload()
 
@@ -58,7 +58,7 @@ def test_a_window_gives_the_same_bits_fresh_or_with_reused_latents(
     warm = _run(model, array_window(_part(plates, 1005, 1012), masks))
     assert model.counters().plate_latents_reused == 4
     fresh = VideoMaMa()
-    fresh.load(LoadSpec(Device(threads=2), "fp32", (golden,)))
+    fresh.load(LoadSpec(Device(threads=1), "fp32", (golden,)))
     cold = _run(fresh, array_window(_part(plates, 1005, 1012), masks))
     assert fresh.counters().plate_latents_reused == 0
     for number in cold:
@@ -108,7 +108,7 @@ def test_results_survive_unload_and_reload(model: VideoMaMa, golden: Path, array
     plates, masks = moving_disc(2, 16)
     first = _run(model, array_window(plates, masks))
     model.unload()
-    model.load(LoadSpec(Device(threads=2), "fp32", (golden,)))
+    model.load(LoadSpec(Device(threads=1), "fp32", (golden,)))
     second = _run(model, array_window(plates, masks))
     assert model.counters().windows_computed == 1
     assert np.array_equal(first[1001], second[1001])
@@ -139,7 +139,7 @@ def test_the_noise_follows_the_frame_number_and_the_seed(model: VideoMaMa, array
 def test_a_full_cache_costs_time_but_changes_nothing(golden: Path, array_window: Any, moving_disc: Any) -> None:
     plates, masks = moving_disc(4, 16)
     small = VideoMaMa(latent_bytes=0, result_bytes=0)
-    small.load(LoadSpec(Device(threads=2), "fp32", (golden,)))
+    small.load(LoadSpec(Device(threads=1), "fp32", (golden,)))
     first, second = (_run(small, array_window(plates, masks)) for _ in range(2))
     assert small.counters().windows_computed == 2 and small.counters().plate_latents_computed == 8
     assert all(np.array_equal(first[number], second[number]) for number in first)
