@@ -36,8 +36,8 @@ _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 def make_request(**fields: Any) -> JobRequest:
     """A `JobRequest` from its fields as callers write them. Raises `UsageError` for an unknown or impossible one.
 
-    Paths may be relative or path objects, ``frames`` and ``shot`` a `FrameSet`, text or one number. For a config given
-    as a path the digest is computed here.
+    Paths may be relative or path objects, ``frames`` and ``shot`` a `FrameSet`, text or one number; without ``frames``
+    the whole ``shot`` is meant. For a config given as a path the digest is computed here.
     """
     known = {item.name for item in dataclasses.fields(JobRequest)}
     unknown = sorted(set(fields) - known)
@@ -51,6 +51,8 @@ def make_request(**fields: Any) -> JobRequest:
     for name in ("frames", "shot"):
         if name in given:
             given[name] = _range_text(given[name])
+    if given.get("shot") and not given.get("frames"):
+        given["frames"] = given["shot"]
     given["context"] = {str(name): str(value) for name, value in dict(given.get("context") or {}).items()}
     given["params"] = dict(given.get("params") or {})
     given.setdefault("plate", "")

@@ -190,10 +190,12 @@ class ClientSession:
             for stream in list(self._jobs.values()):
                 steps += self._out(stream.tick(now), now)
             steps += self._overdue(now)
-        if now - self._sent_at >= self.limits.beat_s:
-            self._pings += 1
-            steps += self._out([Send(Ping(self._pings))], now)
-        return steps
+        if now - self._sent_at < self.limits.beat_s:
+            return steps
+        if self.state == "greeting":  # a server that swallowed HELLO answers anything else with NEED_HELLO for ever
+            return [*steps, *self._out([Send(self._hello)], now)]
+        self._pings += 1
+        return [*steps, *self._out([Send(Ping(self._pings))], now)]
 
     def wake_in_s(self) -> float:
         """How long `tick` may be left alone: a fraction of a beat, so that no limit is missed by much."""

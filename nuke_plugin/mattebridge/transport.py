@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from . import codec
 from .errors import AuthRefused, MatteBridgeError, ProtocolError, UsageError
+from .greeting import mechanism_of
 from .keys import KeyPair
 from .messages import BLOB_BYTES, ErrorInfo, Rejected
 from .session import ClientSession, Instruction, Reopen, Send
@@ -30,7 +31,7 @@ RECONNECT_MS = 100
 RECONNECT_LONGEST_MS = 500
 LINGER_MS = 500
 MESSAGES_PER_TURN = 200
-HANDSHAKES_UNTIL_REFUSED = 6
+HANDSHAKES_UNTIL_REFUSED = 3
 _EVENT = struct.Struct("=HI")
 
 
@@ -237,6 +238,8 @@ class Transport:
             except zmq.Again:
                 return
             event, value = _EVENT.unpack(frame[: _EVENT.size])
+            if event == zmq.EVENT_DISCONNECTED:  # what came before the end counts: a server's last word, for example
+                yield from self._receive()
             yield from self._told(event, value)
 
     def _told(self, event: int, value: int) -> Iterable[Instruction]:
@@ -254,12 +257,13 @@ class Transport:
             return self._session.refuse(_mechanisms_differ(self._address), now)
         if event != zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
             return []
-        # The other side hung up half way. It may have died, or lost the race to say that it has no CURVE; only if it
-        # goes on doing so it does not hold the key.
+        # The other side hung up half way. It may just have died; if it goes on doing so, its greeting tells why.
         self._failures += 1
         if self._failures < HANDSHAKES_UNTIL_REFUSED:
             return [*self._session.disconnected(now, "it hangs up in the handshake, as for a wrong key"), Reopen()]
-        return self._session.refuse(_server_key_differs(self._address), now)
+        same = self._address is not None and mechanism_of(self._address.endpoint) == "CURVE"
+        why = _server_key_differs(self._address) if same else _mechanisms_differ(self._address)
+        return self._session.refuse(why, now)
 
 
 def _monitored() -> int:

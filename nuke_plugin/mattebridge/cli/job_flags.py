@@ -52,6 +52,7 @@ def add_job_flags(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--point", action="append", default=[], metavar="FRAME:X,Y[,0]", help="0 to 1, y down")
     how.add_argument("--box", action="append", default=[], metavar="FRAME:X0,Y0,X1,Y1", help="0 to 1, y down")
     how.add_argument("--fallback", action="store_true", help="a lighter model will do where memory is short")
+    how.add_argument("--fill", default="", metavar="MODEL", help="track the masks that the shot lacks (sam2)")
     how.add_argument("--priority", default="interactive", choices=("interactive", "batch"))
     how.add_argument("--label", default="", help="what others in the queue see")
     how.add_argument("--queue-timeout", type=float, default=0.0, metavar="S", help="fail if it waits longer")
@@ -90,7 +91,7 @@ def request_of(args: argparse.Namespace, kind: str) -> JobRequest:
 _PLAIN = (
     *("plate", "mask", "out", "frames", "shot", "view", "model", "preset", "precision", "show", "label"),
     *("plate_space", "plate_layer", "mask_channel", "mask_invert", "mask_fit", "look", "core", "garbage"),
-    *("fgr", "comp_over", "comp", "cleanplate", "delivery", "priority", "overwrite", "fallback"),
+    *("fgr", "comp_over", "comp", "cleanplate", "delivery", "priority", "overwrite", "fallback", "fill"),
 )
 """Flags that are fields of `JobRequest` as they are."""
 

@@ -19,7 +19,7 @@ from .output import duration, size
 JOBS_EXAMPLES = """\
 examples:
   mattebridge jobs                     what waits and what runs
-  mattebridge jobs --finished          ended jobs too, the newest last
+  mattebridge jobs --finished          ended jobs too, the newest first
   mattebridge jobs --follow 4fa9b9     a job's events from its first; Ctrl-C cancels it
 """
 SHORT_KEY = 8

@@ -24,6 +24,7 @@ from ..messages import (
 
 PLAIN_EVERY_S = 5.0
 REDRAW_EVERY_S = 0.1
+SHORTEST_RATE_S = 0.5
 
 
 def as_json(event: Any) -> str:
@@ -118,7 +119,7 @@ class Teller:
 
     def _frames_text(self, stage: str, frame: Optional[int], fps: float, eta_s: float) -> str:
         elapsed = self._clock() - self._began
-        fps = fps or (self._done / elapsed if self._done and elapsed > 0 else 0.0)
+        fps = fps or (self._done / elapsed if self._done and elapsed > SHORTEST_RATE_S else 0.0)
         left = eta_s or ((self._total - self._done) / fps if fps and self._total > self._done else 0.0)
         parts = [f"frame {self._done} of {self._total}" if self._total else stage or "working"]
         if stage and self._total:

@@ -93,8 +93,12 @@ def _stop(args: argparse.Namespace) -> int:
     if settings.server == "auto" and running is None:
         print("no server of yours is running here")
         return 0
-    with connect(args) as client:
-        client.stop(args.now)
+    try:
+        with connect(args) as client:
+            client.stop(args.now)
+    except ServerError:
+        if running is None:  # of our own server we can see below whether it has stopped
+            raise
     if running is not None:
         _wait_until_gone(settings, running.pid)
     print("stopped" if running is not None else "stopping")
