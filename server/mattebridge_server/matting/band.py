@@ -1,0 +1,89 @@
+"""Where a coarse mask leaves anything to decide: signed distance, the crop that is worked on, and its zones.
+
+Lengths are pixels at a height of 1080 and follow the plate's height, so that a parameter means the same at any size.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Float32 = NDArray[np.float32]
+
+REFERENCE_HEIGHT = 1080
+SOFT_LOW, SOFT_HIGH = 1 / 255, 1 - 1 / 255
+FAR = 1.8
+"""The background is learned out to this many times the reach: there the mask's object is taken to be absent."""
+DEEP = 2.5
+"""The foreground is learned in to this many times the depth."""
+
+
+@dataclass(frozen=True)
+class Band:
+    """The working crop of a frame and how far each of its pixels lies from the mask's edge.
+
+    ``distance`` is (h, w) float32 in pixels of the plate, negative inside; ``mask`` is the crop's coverage. ``reach``
+    and ``depth`` are how far outside and inside the edge alpha may differ from the mask, in pixels of the plate.
+    """
+
+    top: int
+    left: int
+    mask: Float32
+    distance: Float32
+    reach: float
+    depth: float
+    unit: float
+
+    @property
+    def crop(self) -> tuple[slice, slice]:
+        """Index of the crop in the frame."""
+        height, width = self.mask.shape
+        return slice(self.top, self.top + height), slice(self.left, self.left + width)
+
+    @property
+    def observed(self) -> NDArray[np.bool_]:
+        """Pixels whose colours are looked at: the band and the strips that stand for certain sides."""
+        near = (self.distance > -self.depth * DEEP) & (self.distance < self.reach * FAR)
+        return np.asarray(near | self._soft, np.bool_)
+
+    @property
+    def open(self) -> NDArray[np.bool_]:
+        """Pixels whose alpha is decided; all others keep the mask. A soft mask opens wherever it is soft."""
+        near = (self.distance > -self.depth) & (self.distance < self.reach)
+        return np.asarray(near | self._soft, np.bool_)
+
+    @property
+    def _soft(self) -> NDArray[np.bool_]:
+        return np.asarray((self.mask > SOFT_LOW) & (self.mask < SOFT_HIGH), np.bool_)
+
+
+def open_band(mask: Float32, reach: float, depth: float) -> Band | None:
+    """The band around the edge of ``mask`` ((H, W) float32 coverage); None where the mask has no edge to refine.
+
+    ``reach`` and ``depth`` are pixels at a height of 1080.
+    """
+    unit = mask.shape[0] / REFERENCE_HEIGHT
+    inside = (mask > 0.5).astype(np.uint8)
+    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    if rows.size == 0 or inside.all():
+        return None
+    margin = math.ceil(reach * FAR * unit) + 2
+    top, bottom = max(0, int(rows[0]) - margin), min(mask.shape[0], int(rows[-1]) + margin + 1)
+    left, right = max(0, int(columns[0]) - margin), min(mask.shape[1], int(columns[-1]) + margin + 1)
+    region = np.ascontiguousarray(inside[top:bottom, left:right])
+    distance = cv2.distanceTransform(1 - region, cv2.DIST_L2, 5) - cv2.distanceTransform(region, cv2.DIST_L2, 5)
+    crop = np.ascontiguousarray(mask[top:bottom, left:right])
+    return Band(top, left, crop, np.asarray(distance, np.float32), reach * unit, depth * unit, unit)
+
+
+def ramp(value: NDArray[Any]) -> Float32:
+    """Smooth step from 0 at 0 to 1 at 1."""
+    x = np.clip(value, 0, 1)
+    return np.asarray(x * x * (3 - 2 * x), np.float32)

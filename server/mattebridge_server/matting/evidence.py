@@ -1,0 +1,244 @@
+"""What the plate says about each pixel near the mask's edge: a coverage between local colours, and what speaks for it.
+
+    1. Foreground colours and texture are learned inside the mask, away from its edge; background texture outside.
+    2. A pixel's distance from the foreground, in stops and by the foreground's own texture, is closed morphologically:
+       between hairs the distance rises, and those gaps are the background as it is right there (over a highlight, too).
+    3. The pixel is projected on the line between the two local colours, in linear light, with the directions in which
+       the textures vary counting less.
+    4. The same projection far outside, where the object is not, and deep inside, where nothing else is, tells how
+       often the picture answers falsely. Clutter answers falsely everywhere; a plain sky never does.
+
+Steps 1 to 3 give a coverage, all four the features by which `judge` decides how far to believe it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from mattebridge_server.matting import kernels
+from mattebridge_server.matting.band import FAR, Band, ramp
+from mattebridge_server.matting.fields import PAIRS, Grid, inverse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    Float32 = NDArray[np.float32]
+    Flags = NDArray[np.bool_]
+
+FLOOR = 0.01
+"""Added before the logarithm: half a per cent of diffuse white is as dark as texture is worth comparing."""
+GAP = 21.0
+"""Hairs closer than this many pixels leave no gap to see the background through."""
+TEXTURE_FLOOR = 0.02
+PHOTON_NOISE, READ_NOISE, RELATIVE_NOISE = 1e-4, 1e-7, 7.5e-5
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Per pixel of the crop, float32. ``coverage`` (h, w) in 0..1 is the projection.
+
+    ``full`` (F, h, w) and ``coarse`` (rows, columns, C) on ``grid`` are the features in the order of `FEATURES`.
+    """
+
+    grid: Grid
+    coverage: Float32
+    full: Float32
+    coarse: Float32
+
+
+FEATURES = (
+    "edge", "way", "mask", "mask_wide", "mix", "coverage", "doubt", "misfit", "distance", "gap_distance", "gap",
+    "coverage_2", "detail",
+    "coverage_6", "coverage_14", "coverage_35", "unrest_6", "unrest_20",
+    "outside_mean", "outside_spread", "inside_mean", "inside_spread",
+    "separation", "contrast", "contrast_outside", "contrast_inside", "contrast_wide",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Colours:
+    """Coarse fields: straight colours in linear light, texture covariances in natural-log space (`PAIRS`)."""
+
+    foreground: Float32
+    background: Float32
+    foreground_texture: Float32
+    background_texture: Float32
+
+
+class _Crop:
+    """The plate inside the band's crop and the few images that several steps need."""
+
+    def __init__(self, plate: Float32, band: Band, threads: int) -> None:
+        self.band, self.threads = band, threads
+        self.plate = np.ascontiguousarray(plate[band.crop])
+        height, width = band.mask.shape
+        self.grid = Grid(height, width, max(2, round(4 * band.unit)))
+        self.stops = np.asarray(cv2.log(np.maximum(self.plate, 0) + np.float32(FLOOR)), np.float32)
+        self.observed = band.observed
+        self.away = band.distance / np.float32(band.unit)
+        self.beyond = band.distance > band.reach * FAR
+
+    def scaled(self, *sigmas: float) -> Sequence[float]:
+        return [sigma * self.band.unit for sigma in sigmas]
+
+
+def gather_evidence(plate: Float32, band: Band, threads: int) -> Evidence:
+    """Evidence for every observed pixel of ``band``; ``plate`` is (H, W, 3) float32 scene-linear, finite."""
+    crop = _Crop(plate, band, threads)
+    inner = ramp((-crop.away - 2) / 8) * np.float32(0.02) + ramp((-crop.away - 6) / 24)
+    foreground = crop.grid.mean(crop.plate, inner, crop.scaled(6, 16, 40, 100))
+    textures = _textures(crop)
+    distance, gap_distance, gap = _gaps(crop, inner, textures[0])
+    weight = _background_weight(crop, distance, gap_distance, gap)
+    mix, doubt, misfit = _project(crop, _Colours(foreground, _background(crop, weight), *textures))
+    # Once more, with colours from the pixels that turned out to be wholly on one side.
+    weight = weight * np.where(crop.beyond, np.float32(1), np.exp(-22 * np.square(np.maximum(mix, 0))))
+    inner = np.asarray(inner * (np.exp(-5.5 * np.square(np.maximum(1 - mix, 0))) + 1e-5), np.float32)
+    foreground = crop.grid.mean(crop.plate, inner, crop.scaled(6, 16, 40, 100))
+    colours = _Colours(foreground, _background(crop, weight), *textures)
+    mix, doubt, misfit = _project(crop, colours)
+    coverage = np.clip(mix, 0, 1)
+    full = _full_features(crop, mix, doubt, misfit, distance, gap_distance, gap, coverage)
+    return Evidence(crop.grid, coverage, full, _coarse_features(crop, colours, coverage))
+
+
+def _textures(crop: _Crop) -> tuple[Float32, Float32]:
+    """Covariance of fine texture inside and outside, learned where the side is certain, known everywhere."""
+    inside = (crop.away < -12) + np.float32(1e-4) * (crop.away < -3)
+    outside = (crop.band.distance > 0.8 * crop.band.reach) + np.float32(1e-4) * (crop.away > 10)
+    unit = crop.band.unit
+    return (
+        crop.grid.covariance(crop.stops, inside.astype(np.float32), 12 * unit, crop.scaled(16, 40, 100)),
+        crop.grid.covariance(crop.stops, outside.astype(np.float32), 12 * unit, crop.scaled(30, 100, 200)),
+    )
+
+
+def _gaps(crop: _Crop, inner: Float32, texture: Float32) -> tuple[Float32, Float32, Float32]:
+    """Distance from the foreground's colours, that of the gaps around, and how far a pixel falls short of it (0..1)."""
+    centre = crop.grid.mean(crop.stops, inner, crop.scaled(6, 16, 40, 100))
+    field = np.ascontiguousarray(np.dstack([centre, inverse(texture, TEXTURE_FLOOR)]))
+    distance = np.zeros(crop.away.shape, np.float32)
+    kernels.in_stripes(
+        crop.threads,
+        crop.grid.height,
+        kernels.distance_from,
+        crop.stops,
+        field,
+        crop.observed,
+        crop.grid.step,
+        distance,
+    )
+    size = max(3, round(GAP * crop.band.unit) | 1)
+    window = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+    calm = cv2.GaussianBlur(distance, (0, 0), max(0.8 * crop.band.unit, 0.3))
+    closed = cv2.GaussianBlur(cv2.morphologyEx(calm, cv2.MORPH_CLOSE, window), (0, 0), size / 4)
+    short = np.clip((closed - distance) / np.maximum(closed, 1), 0, 1)
+    return distance, np.asarray(closed, np.float32), np.asarray(short, np.float32)
+
+
+def _background_weight(crop: _Crop, distance: Float32, gap_distance: Float32, gap: Float32) -> Float32:
+    """How surely a pixel shows background alone: the gaps outside, hardly anything inside, all of it far away."""
+    inside = np.float32(0.02) * ramp(crop.away / 30 + 1) * (distance > 3)
+    side = np.where(crop.away > 2, np.float32(1), inside)
+    weight = np.exp(np.float32(-12.5) * np.square(gap)) * side * ramp((gap_distance - 1) / 3)
+    return np.where(crop.beyond, np.float32(1), weight).astype(np.float32)
+
+
+def _background(crop: _Crop, weight: Float32) -> Float32:
+    spare = np.float32(1e-6) * (crop.away > 0)
+    stops = crop.grid.mean(crop.stops, weight + spare, crop.scaled(4, 12, 30, 80))
+    return np.asarray(np.exp(stops) - np.float32(FLOOR), np.float32)
+
+
+def _project(crop: _Crop, colours: _Colours) -> tuple[Float32, Float32, Float32]:
+    """Unclipped coverage, its deviation, and the misfit in stops."""
+    fore, back = colours.foreground + np.float32(FLOOR), colours.background + np.float32(FLOOR)
+    # Texture is relative; half of each side's amplitude is what a half-covered pixel shows.
+    unexplained = [
+        0.25 * colours.background_texture[..., k] * back[..., i] * back[..., j]
+        + 0.075 * colours.foreground_texture[..., k] * fore[..., i] * fore[..., j]
+        for k, (i, j) in enumerate(PAIRS)
+    ]
+    for i in range(3):
+        level = np.maximum(0.5 * (colours.foreground[..., i] + colours.background[..., i]), 0)
+        relative = RELATIVE_NOISE * np.square(fore[..., i] + back[..., i])
+        unexplained[i] = unexplained[i] + READ_NOISE + PHOTON_NOISE * level + relative
+    scale = np.maximum(unexplained[0] + unexplained[1] + unexplained[2], 1e-12)[..., None]
+    precision = inverse(np.stack(unexplained, -1).astype(np.float32) / scale, 1e-4) / scale
+    field = np.ascontiguousarray(np.dstack([colours.foreground, colours.background, precision]), np.float32)
+    mix, doubt, misfit = (np.zeros(crop.away.shape, np.float32) for _ in range(3))
+    kernels.in_stripes(
+        crop.threads, crop.grid.height, kernels.project,
+        crop.plate, field, crop.observed, crop.grid.step, np.float32(FLOOR), mix, doubt, misfit,
+    )  # fmt: skip
+    return mix, doubt, misfit
+
+
+def _full_features(
+    crop: _Crop, mix: Float32, doubt: Float32, misfit: Float32, distance: Float32, gap_distance: Float32, gap: Float32,
+    coverage: Float32,
+) -> Float32:  # fmt: skip
+    unit = crop.band.unit
+    smooth = cv2.GaussianBlur(coverage, (0, 0), max(2 * unit, 0.4))
+    return np.stack([
+        np.tanh(crop.away / 20), np.tanh(crop.away / 120),
+        cv2.GaussianBlur(crop.band.mask, (0, 0), max(1.5 * unit, 0.4)),
+        cv2.GaussianBlur(crop.band.mask, (0, 0), max(9 * unit, 0.6)),
+        np.clip(mix, -1, 2), coverage, np.log(doubt + np.float32(0.003)), np.minimum(misfit, 4),
+        np.log1p(distance), np.log1p(gap_distance), gap,
+        smooth, coverage - smooth,
+    ]).astype(np.float32)  # fmt: skip
+
+
+def _coarse_features(crop: _Crop, colours: _Colours, coverage: Float32) -> Float32:
+    grid, unit, away = crop.grid, crop.band.unit, crop.away
+    cover, square = grid.gather(coverage), grid.gather(np.square(coverage))
+    outer = grid.gather((away > 0).astype(np.float32))
+    outer_cover = grid.gather(coverage * (away > 0))
+
+    def outside(sigma: float) -> Float32:
+        return np.asarray(
+            grid.blur(outer_cover, sigma * unit) / np.maximum(grid.blur(outer, sigma * unit), 1e-2), np.float32
+        )
+
+    def unrest(sigma: float) -> Float32:
+        mean = grid.blur(cover, sigma * unit)
+        return np.sqrt(np.maximum(grid.blur(square, sigma * unit) - np.square(mean), 0))
+
+    far = grid.gather((crop.band.distance > crop.band.reach).astype(np.float32)) * (grid.gather(
+        crop.observed.astype(np.float32)) > 0.5) + np.float32(1e-6)  # fmt: skip
+    deep = grid.gather(((crop.band.distance < -crop.band.depth) & crop.observed).astype(np.float32)) + np.float32(1e-6)
+    near = outside(14)
+    contrasts, far_contrast, deep_contrast = _contrasts(crop, far, deep)
+    false_outside = grid.coarse_mean(np.dstack([near, np.square(near)]), far, crop.scaled(60, 160, 400))
+    inner = 1 - grid.blur(cover, 14 * unit)
+    false_inside = grid.coarse_mean(np.dstack([inner, np.square(inner)]), deep, crop.scaled(40, 100, 300))
+    apart = np.log((colours.foreground + FLOOR).clip(1e-3) / (colours.background + FLOOR).clip(1e-3))
+    return np.ascontiguousarray(np.dstack([
+        grid.blur(cover, 6 * unit), near, outside(35), unrest(6), unrest(20),
+        false_outside[..., 0], np.sqrt(np.maximum(false_outside[..., 1] - np.square(false_outside[..., 0]), 0)),
+        false_inside[..., 0], np.sqrt(np.maximum(false_inside[..., 1] - np.square(false_inside[..., 0]), 0)),
+        np.abs(apart).max(axis=-1), contrasts[0], far_contrast, deep_contrast, contrasts[1],
+    ]), np.float32)  # fmt: skip
+
+
+def _contrasts(crop: _Crop, far: Float32, deep: Float32) -> tuple[tuple[Float32, Float32], Float32, Float32]:
+    """Log of local contrast at two scales here, far outside and deep inside: blur and coverage both take it away."""
+    grey = np.ascontiguousarray(crop.stops[..., 1])
+    level, square = crop.grid.gather(grey), crop.grid.gather(np.square(grey))
+
+    def contrast(sigma: float) -> Float32:
+        mean = crop.grid.blur(level, sigma * crop.band.unit)
+        spread = np.maximum(crop.grid.blur(square, sigma * crop.band.unit) - np.square(mean), 0)
+        return np.asarray(0.5 * np.log(spread + np.float32(1e-4)), np.float32)
+
+    here = contrast(5)
+    certain = crop.grid.coarse_mean(here[..., None], far, crop.scaled(60, 160, 400))
+    solid = crop.grid.coarse_mean(here[..., None], deep, crop.scaled(40, 100, 300))
+    return (here, contrast(16)), certain[..., 0], solid[..., 0]

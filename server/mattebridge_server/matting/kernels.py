@@ -1,0 +1,167 @@
+"""Per-pixel arithmetic of the edge solver, compiled once and cached.
+
+Kernels take a range of rows (or of listed pixels) and release the interpreter, so that `in_stripes` can share them out.
+Each pixel is computed by itself in a fixed order: results do not depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numba as nb
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    Float32 = NDArray[np.float32]
+
+FAST = {"contract", "arcp"}
+"""Allowed in compiled arithmetic: fused multiply-add and reciprocals, but no reordering of sums."""
+
+
+def _compiled(function: Callable[..., None]) -> Callable[..., None]:
+    """Compile for calls from several threads at once; kept on disk where some cache folder can be written."""
+    try:
+        kernel: Callable[..., None] = nb.njit(cache=True, nogil=True, fastmath=FAST)(function)
+    except RuntimeError:  # numba found no folder for its cache: every start compiles anew
+        kernel = nb.njit(nogil=True, fastmath=FAST)(function)
+    return kernel
+
+
+_inlined: Callable[..., Any] = nb.njit(inline="always", fastmath=FAST)
+
+BLOCK = 64
+STRIPES = 16
+
+
+def in_stripes(threads: int, count: int, kernel: Callable[..., None], *arguments: object) -> None:
+    """Run ``kernel(first, last, *arguments)`` over ``count`` rows on ``threads`` threads."""
+    edges = [count * i // STRIPES for i in range(STRIPES + 1)]
+    spans = [(first, last) for first, last in pairwise(edges) if last > first]
+    if threads <= 1:
+        for first, last in spans:
+            kernel(first, last, *arguments)
+        return
+    with ThreadPoolExecutor(threads, thread_name_prefix="matting") as pool:
+        for done in [pool.submit(kernel, first, last, *arguments) for first, last in spans]:
+            done.result()
+
+
+@_inlined
+def _sample(field, y, x, step, count, out):  # type: ignore[no-untyped-def]
+    """Bilinear value of the ``count`` channels of a coarse field at pixel (y, x)."""
+    rows, columns = field.shape[0], field.shape[1]
+    fy = min(max((y + 0.5) / step - 0.5, 0.0), rows - 1.0)
+    fx = min(max((x + 0.5) / step - 0.5, 0.0), columns - 1.0)
+    y0, x0 = int(fy), int(fx)
+    y1, x1 = min(y0 + 1, rows - 1), min(x0 + 1, columns - 1)
+    ty, tx = np.float32(fy - y0), np.float32(fx - x0)
+    one = np.float32(1.0)
+    a, b, c, d = (one - ty) * (one - tx), (one - ty) * tx, ty * (one - tx), ty * tx
+    for k in range(count):
+        out[k] = a * field[y0, x0, k] + b * field[y0, x1, k] + c * field[y1, x0, k] + d * field[y1, x1, k]
+
+
+@_compiled
+def distance_from(first, last, samples, field, active, step, out):  # type: ignore[no-untyped-def]
+    """Mahalanobis distance of ``samples`` (h, w, 3) from a coarse field of mean and inverse covariance (.., 9)."""
+    for y in range(first, last):
+        g = np.empty(9, np.float32)
+        for x in range(samples.shape[1]):
+            if not active[y, x]:
+                continue
+            _sample(field, y, x, step, 9, g)
+            r, s, t = samples[y, x, 0] - g[0], samples[y, x, 1] - g[1], samples[y, x, 2] - g[2]
+            square = g[3] * r * r + g[4] * s * s + g[5] * t * t
+            cross = g[6] * r * s + g[7] * r * t + g[8] * s * t
+            out[y, x] = math.sqrt(max(square + np.float32(2.0) * cross, np.float32(0.0)))
+
+
+@_compiled
+def project(first, last, plate, field, active, step, floor, mix, doubt, misfit):  # type: ignore[no-untyped-def]
+    """Coverage of each pixel between the local colours, in linear light.
+
+    ``field`` is coarse (.., 12): foreground, background, and the inverse covariance of what neither explains. Writes
+    the unclipped coverage, its standard deviation, and how far the mix lies from the pixel in stops.
+    """
+    for y in range(first, last):
+        g = np.empty(12, np.float32)
+        for x in range(plate.shape[1]):
+            if not active[y, x]:
+                continue
+            _sample(field, y, x, step, 12, g)
+            d0, d1, d2 = g[0] - g[3], g[1] - g[4], g[2] - g[5]
+            w0 = g[6] * d0 + g[9] * d1 + g[10] * d2
+            w1 = g[9] * d0 + g[7] * d1 + g[11] * d2
+            w2 = g[10] * d0 + g[11] * d1 + g[8] * d2
+            precision = max(w0 * d0 + w1 * d1 + w2 * d2, np.float32(1e-9))
+            p0, p1, p2 = plate[y, x, 0], plate[y, x, 1], plate[y, x, 2]
+            a = (w0 * (p0 - g[3]) + w1 * (p1 - g[4]) + w2 * (p2 - g[5])) / precision
+            mix[y, x] = a
+            doubt[y, x] = np.float32(1.0) / math.sqrt(precision)
+            a = min(max(a, np.float32(0.0)), np.float32(1.0))
+            worst = 0.0
+            for k in range(3):
+                there = max(plate[y, x, k], np.float32(0.0)) + floor
+                made = max(g[3 + k] + a * (g[k] - g[3 + k]), np.float32(0.0)) + floor
+                worst = max(worst, math.fabs(math.log2(there / made)))
+            misfit[y, x] = worst
+
+
+@_compiled
+def gather(first, last, where, full, coarse, step, out):  # type: ignore[no-untyped-def]
+    """Rows of features for the pixels ``where`` (N, 2): the full-size maps (F, h, w), then the coarse field."""
+    plain, smooth = full.shape[0], coarse.shape[2]
+    for n in range(first, last):
+        y, x = where[n, 0], where[n, 1]
+        for k in range(plain):
+            out[n, k] = full[k, y, x]
+        _sample(coarse, y, x, step, smooth, out[n, plain:])
+
+
+@_compiled
+def perceptron(first, last, features, w1, b1, w2, b2, w3, b3, out):  # type: ignore[no-untyped-def]
+    """Two hidden layers with rectifiers, then a softmax: (N, K) -> (N, C). Blocks of pixels fill the vector units."""
+    inputs = features.shape[1]
+    for start in range(first, last, BLOCK):
+        size = min(BLOCK, last - start)
+        h1 = np.empty((w1.shape[0], BLOCK), np.float32)
+        h2 = np.empty((w2.shape[0], BLOCK), np.float32)
+        h3 = np.empty((w3.shape[0], BLOCK), np.float32)
+        x = np.zeros((inputs, BLOCK), np.float32)
+        for n in range(size):
+            for k in range(inputs):
+                x[k, n] = features[start + n, k]
+        _layer(x, w1, b1, h1, True)
+        _layer(h1, w2, b2, h2, True)
+        _layer(h2, w3, b3, h3, False)
+        for n in range(size):
+            top = h3[0, n]
+            for c in range(1, h3.shape[0]):
+                top = max(top, h3[c, n])
+            total = np.float32(0.0)
+            for c in range(h3.shape[0]):
+                h3[c, n] = math.exp(h3[c, n] - top)
+                total += h3[c, n]
+            for c in range(h3.shape[0]):
+                out[start + n, c] = h3[c, n] / total
+
+
+@_inlined
+def _layer(x, weight, bias, out, rectify):  # type: ignore[no-untyped-def]
+    for j in range(weight.shape[0]):
+        for n in range(BLOCK):
+            out[j, n] = bias[j]
+        for k in range(weight.shape[1]):
+            w = weight[j, k]
+            for n in range(BLOCK):
+                out[j, n] += w * x[k, n]
+        if rectify:
+            for n in range(BLOCK):
+                out[j, n] = max(out[j, n], np.float32(0.0))
