@@ -16,6 +16,7 @@ from typing import Any, Optional
 from ..errors import Cancelled, MatteBridgeError, UsageError
 from ..job import Job
 from ..messages import TERMINAL, Done, JobRequest
+from ..plan_file import with_request
 from ..requests import plan_bytes
 from ..settings import Settings
 from . import need
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
             return 0
         done, plan = finished
     if kind == "plan":
-        _keep_plan(plan, args.plan_out)
+        _keep_plan(with_request(plan, request), args.plan_out)
     elif not args.json:
         print(summary(done, request, time.monotonic() - began, screen.teller.warnings))
     return 0
