@@ -62,9 +62,9 @@ class JobRequest:
     ``frames`` is what to write and ``shot`` what the plan covers (both frame ranges; an empty ``shot`` is ``frames``,
     empty ``frames`` are all the frames that the plate has). A frozen plan travels as blob 0. ``plate_space`` names an
     OCIO colour space, alias, role or interop id. ``config`` is a pinned OCIO URI or a path, ``config_digest`` the
-    SHA-256 that `mattebridge.config_digest` computes for a path. ``fill`` names the tracker (sam2) that makes the masks which
-    the shot lacks; ``prompts`` with another model are tracked first. ``delivery``: "files" the server reads and writes the
-    paths; "exr" and "planes" the pixels travel through the socket and ``out`` stays on the client.
+    SHA-256 that `mattebridge.config_digest` computes for a path. ``fill`` names the tracker (sam2) that makes the masks
+    which the shot lacks; ``prompts`` with another model are tracked first. ``delivery``: "files" the server reads and
+    writes the paths; "exr" and "planes" the pixels travel through the socket and ``out`` stays on the client.
     """
 
     plate: str

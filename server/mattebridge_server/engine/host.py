@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 import msgspec
 
+from ..media import set_threads
 from ..pipeline.control import Control
 from ..pipeline.keys import FileDigests
 from ..pipeline.runner import Resources
@@ -58,7 +59,10 @@ class Host:
         self._setup = setup
         self._shelf = Shelf(device, folders)
         self._worker = Worker(
-            self._shelf, Resources(FileDigests(), site, setup.threads, execution_profile(device), package_version())
+            self._shelf,
+            Resources(
+                FileDigests(), site, self._shelf.get, setup.threads, execution_profile(device), package_version()
+            ),
         )
         self._jobs: queue.SimpleQueue[RunJob | None] = queue.SimpleQueue()
         self._controls: dict[str, Control] = {}
@@ -111,6 +115,7 @@ def limit_threads(threads: int) -> None:
     import numba
 
     cv2.setNumThreads(threads)
+    set_threads(threads)
     numba.set_num_threads(min(threads, numba.get_num_threads()))
 
 

@@ -12,7 +12,7 @@ from mattebridge.errors import EngineFailed, MatteBridgeError, OutOfMemory
 from mattebridge.messages import ErrorInfo
 
 from ..pipeline.control import Control, Emit, Stopped
-from ..pipeline.runner import JobRun, Resources, ended
+from ..pipeline.runner import JobRun, Resources, Tally
 from .shelf import Shelf
 from .wire import JobEnded, JobProgress, RunJob
 
@@ -31,15 +31,14 @@ class Worker:
         try:
             outcome = self._run(job, emit, control)
         except Stopped as stopped:
-            outcome = ended(job.key, "cancelled" if stopped.reason == "cancel" else "preempted")
+            outcome = JobEnded(key=job.key, outcome="cancelled" if stopped.reason == "cancel" else "preempted")
         except MatteBridgeError as error:
-            outcome = ended(job.key, "failed", error=error_info(error))
+            outcome = failed(job.key, error)
         except MemoryError as error:
-            outcome = ended(job.key, "failed", error=error_info(OutOfMemory(f"the host is out of memory: {error}")))
+            outcome = failed(job.key, OutOfMemory(f"the host is out of memory: {error}"))
         except Exception as error:  # the last line of defence: a job never takes the engine down
             log.error("job %s failed\n%s", job.key, traceback.format_exc())
-            reason = EngineFailed(f"the engine failed: {type(error).__name__}: {error}")
-            outcome = ended(job.key, "failed", error=error_info(reason))
+            outcome = failed(job.key, EngineFailed(f"the engine failed: {type(error).__name__}: {error}"))
         finally:
             control.finished()
         return outcome
@@ -52,7 +51,17 @@ class Worker:
         model = self.shelf.get(request.model, request.precision)
         run = JobRun(job.key, request, job.plan, model, self.resources, emit, control)
         tally = run.plan_only() if request.kind == "plan" else run.run(spooled=bool(job.spool))
-        return ended(job.key, "done", tally)
+        return done(job.key, tally)
+
+
+def done(key: str, tally: Tally) -> JobEnded:
+    """The last message of a run that went through."""
+    return JobEnded(key=key, outcome="done", written=tally.written, kept=tally.kept, facts=tally.facts, plan=tally.plan)
+
+
+def failed(key: str, error: MatteBridgeError) -> JobEnded:
+    """The last message of a run that an error ended."""
+    return JobEnded(key=key, outcome="failed", error=error_info(error))
 
 
 def error_info(error: MatteBridgeError) -> ErrorInfo:

@@ -46,7 +46,9 @@ def run_local(
     spec = parse_device(device, threads)
     limit_threads(threads)
     shelf = Shelf(spec, tuple(Path(folder) for folder in (*folders, *parsed.models.folders)))
-    worker = Worker(shelf, Resources(FileDigests(), parsed, threads, execution_profile(spec), package_version()))
+    worker = Worker(
+        shelf, Resources(FileDigests(), parsed, shelf.get, threads, execution_profile(spec), package_version())
+    )
     key = uuid.uuid4().hex
     control = Control()
     teller = _Teller(key, emit)

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mattebridge.errors import FrameError
-from mattebridge.messages import ParamValue
 
+from ..matting.foreground import straight_foreground
 from ..media import place, write_alpha, write_rgb
-from ..models.base import FrameResult, ModelCard
+from ..models.base import FrameResult, Model, ModelCard
+from .colour import is_scene_linear
+from .inputs import WRITE_ROLES, ShotInputs
 from .outputs import KEY_ATTRIBUTE, Outputs, role_key
+from .params import resolve_params
 from .planner import Shot
+from .prepare import StillWindow
 from .region import paste
 from .store import FrameStore
 from .timing import Stages
 
 Float32 = NDArray[np.float32]
 Attributes = Mapping[str, str | int | float]
+
+FILLER = "lama"
 
 
 @dataclass(frozen=True)
@@ -47,11 +53,27 @@ class Finisher:
     """Turns results into files for one job. Stateless between frames, so that any thread may finish any frame."""
 
     def __init__(
-        self, shot: Shot, card: ModelCard, store: FrameStore, outputs: Outputs, stages: Stages, about: Attributes
+        self,
+        shot: Shot,
+        inputs: ShotInputs,
+        store: FrameStore,
+        stages: Stages,
+        about: Attributes,
+        model_of: Callable[[str], Model],
     ) -> None:
-        self._shot, self._card, self._store = shot, card, store
-        self._outputs, self._stages, self._about = outputs, stages, dict(about)
-        self._index = {number: index for index, number in enumerate(outputs.inputs.shot)}
+        self._shot, self._inputs, self._store = shot, inputs, store
+        self._stages, self._about, self._model_of = stages, dict(about), model_of
+        self._filler_lock = threading.Lock()
+        self._outputs: Outputs | None = None
+
+    def send_to(self, outputs: Outputs) -> None:
+        """Where results go; known once it is clear which of them are there already."""
+        self._outputs = outputs
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """What is written for every frame."""
+        return tuple(role for role in WRITE_ROLES if role in self._inputs.sequences)
 
     def finish(self, result: FrameResult) -> Finished:
         """Everything between the model and the disk."""
@@ -65,14 +87,15 @@ class Finisher:
 
     def write(self, finished: Finished, key: str) -> list[tuple[str, str]]:
         """Write one frame; role and path of each file. Every file is whole under its name, or not there."""
+        assert self._outputs is not None
         written = []
         header, grid = self._store.header(finished.frame), self._store.reference.data_window
-        for role in self._outputs.roles:
+        for role in self.roles:
             path = str(self._outputs.path(role, finished.frame))
             about = {**self._about, KEY_ATTRIBUTE: role_key(key, role, self.extra(role, finished.frame))}
             with self._stages.measure("write"):
                 if role == "alpha":
-                    named = finished.layers or {"A": finished.alpha}
+                    named = {"A": finished.alpha, **finished.layers}
                     layers = {name: place(layer, grid, header.data_window) for name, layer in named.items()}
                     write_alpha(path, layers, like=header, frame=finished.frame, attributes=about)
                 else:
@@ -83,7 +106,13 @@ class Finisher:
 
     def extra(self, role: str, frame: int) -> str:
         """What a role's pixels hang on besides the frame's key."""
-        return self._store.digest("background", frame) if role == "comp" else ""
+        if role == "comp":
+            return self._store.digest("background", frame)
+        return self._model_of(FILLER).digest() if role == "cleanplate" else ""
+
+    def facts(self) -> dict[str, str | float]:
+        """Figures that only the finished frames can tell."""
+        return {}
 
     # -- stages ------------------------------------------------------------------------------------------------
 
@@ -100,7 +129,7 @@ class Finisher:
         outside = np.zeros(plate.shape[:2], np.float32) if mask is None else mask
         light = self._shot.transform.light(plate)
         with self._stages.measure("restore"):
-            large = paste(alpha, region, self._index[frame], (plate.shape[1], plate.shape[0]), outside)
+            large = paste(alpha, region, self._inputs.index(frame), (plate.shape[1], plate.shape[0]), outside)
             large = restore(large, self._shot.transform.forward(light), scale=self._scale())
         if not self._shot.plan.params.get("linear_light", True):
             return large
@@ -113,21 +142,33 @@ class Finisher:
         return max(1.0, region.height / region.canvas[1])
 
     def _colours(self, frame: int, alpha: Float32, result: FrameResult) -> dict[str, Float32]:
-        roles = set(self._outputs.roles) - {"alpha"}
+        roles = set(self.roles)
         colours: dict[str, Float32] = {}
-        if not roles:
-            return colours
-        plate = self._store.plate(frame).pixels
         if roles & {"fgr", "comp"}:
-            from ..matting.foreground import estimate_foreground
-
             with self._stages.measure("foreground"):
-                colours["fgr"] = estimate_foreground(plate, alpha)
+                colours["fgr"] = self._foreground(self._store.plate(frame).pixels, alpha)
         if "comp" in roles:
             colours["comp"] = self._composite(frame, alpha, colours["fgr"])
-        if "cleanplate" in roles and result.foreground is not None:
-            colours["cleanplate"] = result.foreground
+        if "cleanplate" in roles:
+            colours["cleanplate"] = self._clean_plate(frame, alpha) if result.foreground is None else result.foreground
         return colours
+
+    def _foreground(self, plate: Float32, alpha: Float32) -> Float32:
+        """Straight colour in the plate's own space, unmixed in linear light; solid pixels are the plate's."""
+        if is_scene_linear(self._shot.config, self._shot.plan.plate_space):
+            return straight_foreground(plate, alpha)
+        transform = self._shot.transform
+        unmixed = transform.from_rec709.apply(straight_foreground(transform.light(plate), alpha))
+        return np.where(alpha[..., None] >= 1.0, plate, unmixed)
+
+    def _clean_plate(self, frame: int, alpha: Float32) -> Float32:
+        """The plate with the subject filled in, by the fill model; one frame at a time."""
+        with self._filler_lock, self._stages.measure("cleanplate"):
+            filler = self._model_of(FILLER)
+            window = StillWindow(frame, self._store.plate(frame).pixels, alpha)
+            filled = next(iter(filler.run(window, resolve_params(filler.card, {}), _never_stop)))
+        assert filled.foreground is not None
+        return filled.foreground
 
     def _composite(self, frame: int, alpha: Float32, foreground: Float32) -> Float32:
         background = self._store.background(frame)
@@ -143,14 +184,18 @@ class Finisher:
         return foreground * cover + background.pixels * (1.0 - cover)
 
 
-def about_job(shot: Shot, card: ModelCard, plan_digest: str, profile: str, version: str) -> dict[str, str | float]:
+def _never_stop(stage: str) -> None:
+    """Filling one frame is short; the job is asked between frames."""
+
+
+def about_job(shot: Shot, card: ModelCard, profile: str, version: str) -> dict[str, str | float]:
     """What every result says about itself in its header (besides its key)."""
     plan = shot.plan
     return {
         "version": version,
         "model": plan.model_digest,
         "licence": card.licence,
-        "plan": plan_digest,
+        "plan": plan.digest(),
         "shot": plan.frames,
         "params": ", ".join(f"{name}={value}" for name, value in plan.params.items()),
         "plateSpace": plan.plate_space,
@@ -158,8 +203,4 @@ def about_job(shot: Shot, card: ModelCard, plan_digest: str, profile: str, versi
         "look": plan.look,
         "gainStops": plan.gain_stops,
         "profile": profile,
-        "weights": hashlib.sha256(plan.model_digest.encode()).hexdigest()[:16],
     }
-
-
-__all__ = ["Finished", "Finisher", "ParamValue", "about_job", "solid_and_empty"]

@@ -5,7 +5,8 @@ Everything here is names; nothing is opened. An output may never be an input.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -20,17 +21,29 @@ WRITE_ROLES = ("alpha", "fgr", "comp", "cleanplate")
 
 @dataclass(frozen=True)
 class ShotInputs:
-    """Paths by role and frame. ``shot`` and ``frames`` are ascending frame numbers; ``frames`` are part of ``shot``."""
+    """Paths by role and frame. ``shot`` and ``frames`` are ascending frame numbers; ``frames`` are part of ``shot``.
+
+    ``stand_ins`` are files made by the job itself, such as tracked masks; they come before the sequence's own. A role
+    may name an object after a colon (``mask:hero``): the same file, read for that object.
+    """
 
     shot: tuple[int, ...]
     frames: tuple[int, ...]
     sequences: dict[str, Sequence]
     view: str = ""
+    stand_ins: Mapping[tuple[str, int], Path] = field(default_factory=dict)
 
     def path(self, role: str, frame: int) -> Path | None:
         """The file of one role and frame, whether or not it exists; None where the job has no such role."""
+        role = role.partition(":")[0]
+        if (made := self.stand_ins.get((role, frame))) is not None:
+            return made
         sequence = self.sequences.get(role)
         return None if sequence is None else Path(sequence.path(frame, view=self.view))
+
+    def has(self, role: str) -> bool:
+        """Whether the job has any picture of this role."""
+        return role in self.sequences or any(made == role for made, _ in self.stand_ins)
 
     def index(self, frame: int) -> int:
         """A frame's place in the shot."""
@@ -82,7 +95,7 @@ def require_files(inputs: ShotInputs, role: str, frames: tuple[int, ...]) -> Non
     """Raises `MissingFrames` naming every frame of ``frames`` that ``role`` does not have on disk."""
     missing = missing_frames(inputs, role, frames)
     if missing:
-        pattern = inputs.sequences[role].pattern
+        pattern = inputs.sequences[role].pattern if role in inputs.sequences else ""
         raise MissingFrames(
             f"the {role} has no file for frames {FrameSet(missing)}: {pattern}", file=pattern, frame=missing[0]
         )
@@ -90,7 +103,7 @@ def require_files(inputs: ShotInputs, role: str, frames: tuple[int, ...]) -> Non
 
 def missing_frames(inputs: ShotInputs, role: str, frames: tuple[int, ...]) -> list[int]:
     """The frames of ``frames`` for which ``role`` has no file."""
-    if role not in inputs.sequences:
+    if not inputs.has(role):
         return []
     return [frame for frame in frames if not _exists(inputs, role, frame)]
 

@@ -10,10 +10,14 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from blake3 import blake3
+
+from .inputs import ShotInputs
+from .plan import ShotPlan
+from .windows import Span
 
 KEY_VERSION = "1"
 ABSENT = "-"
@@ -62,3 +66,34 @@ def frame_key(plan_digest: str, region_digest: str, frame: int, inputs: Iterable
     for role, number, content in inputs:
         digest.update(f"{role} {number} {content}\n".encode())
     return digest.hexdigest()
+
+
+class FrameKeys:
+    """Frame keys of one job, made from the digests of everything that each frame's windows read.
+
+    ``digest(role, frame)`` is the content digest of a picture.
+    """
+
+    def __init__(self, plan: ShotPlan, inputs: ShotInputs, digest: Callable[[str, int], str]) -> None:
+        self._plan, self._inputs, self._digest = plan, inputs, digest
+        self._plan_digest = plan.digest()
+        self._roles = [role for role in ("plate", "mask") if inputs.has(role)]
+        self._own_roles = [role for role in ("core", "garbage") if inputs.has(role)]
+
+    def of(self, frame: int) -> str:
+        """The key of one frame."""
+        index, shot = self._inputs.index(frame), self._inputs.shot
+        spans: Sequence[Span]
+        if self._plan.temporal == "frame":
+            spans = [self._plan.spans(len(shot))[index]]
+        else:
+            spans = self._plan.layout(len(shot)).covering(index)
+        entries: list[tuple[str, int, str]] = []
+        indices: list[int] = []
+        for span in spans:
+            entries.append(("window", shot[span.start], str(len(span))))
+            for i in range(span.start, span.stop):
+                indices.append(i)
+                entries += [(role, shot[i], self._digest(role, shot[i])) for role in self._roles]
+        entries += [(role, frame, self._digest(role, frame)) for role in self._own_roles]
+        return frame_key(self._plan_digest, self._plan.region_digest(indices), frame, entries)

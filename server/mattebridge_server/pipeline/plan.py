@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import msgspec
 
 from mattebridge.errors import PlanError
-from mattebridge.messages import ParamValue
+from mattebridge.messages import ParamValue, PromptInfo
 
 from .region import Region
 from .windows import Layout, Span, frame_layout
@@ -30,6 +30,7 @@ class ShotPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     ``gain_stops`` multiplies the plate by 2**gain_stops before the look. ``plate`` and ``display`` are data and display
     window as x, y, width, height. ``mask_channel`` is the channel that was chosen for the whole shot.
+    ``prompts`` are set for a model that starts from them.
     """
 
     version: int = PLAN_VERSION
@@ -55,6 +56,7 @@ class ShotPlan(msgspec.Struct, frozen=True, kw_only=True):
     mask_channel: str = ""
     mask_invert: bool = False
     mask_fit: str = ""
+    prompts: tuple[PromptInfo, ...] = ()
     region: Region | None = None
     notes: tuple[str, ...] = ()
 

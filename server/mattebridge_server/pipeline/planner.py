@@ -69,6 +69,7 @@ def plan_shot(
         mask_channel=channel,
         mask_invert=request.mask_invert,
         mask_fit=request.mask_fit,
+        prompts=request.prompts if card.temporal == "shot" else (),
     )
     if card.plate_state == "display":
         plan = _with_network_view(plan, inputs, request, card, config, header, control)
@@ -132,8 +133,8 @@ def require_inputs(inputs: ShotInputs, needs_mask: str, frames: tuple[int, ...])
     """Every plate, and every mask where the model cannot do without. Raises `MissingFrames`, `InputError`."""
     require_files(inputs, "plate", frames)
     if needs_mask == "every":
-        if "mask" not in inputs.sequences:
-            raise InputError("this model needs a mask", remedy="Name one: --mask PATH, or draw prompts for sam2.")
+        if not inputs.has("mask"):
+            raise InputError("this model needs a mask", remedy="Name one (--mask PATH), or draw points or a box.")
         require_files(inputs, "mask", frames)
     if (
         needs_mask == "any"
@@ -153,7 +154,7 @@ def _hints(header: FrameHeader) -> PlateHints:
 
 
 def _mask_channel(inputs: ShotInputs, request: JobRequest, card: ModelCard) -> tuple[str, tuple[str, ...]]:
-    if "mask" not in inputs.sequences or card.needs_mask == "none":
+    if not inputs.has("mask") or card.needs_mask == "none":
         return "", ()
     sampled = [inputs.shot[index] for index in sample_indices(len(inputs.shot))]
     paths = [(f, str(path)) for f in sampled if (path := inputs.path("mask", f)) is not None and path.exists()]
@@ -181,8 +182,8 @@ def _with_network_view(
         raise InputError(f"{card.name} has no preset {plan.preset!r}", remedy=f"Choose one of {names}.")
     budget = (preset or card.presets[0]).canvas_pixels if card.presets else plan.plate[2] * plan.plate[3]
     boxes = _boxes(plan, inputs, header, control)
-    whole = bool(request.params.get("roi", True)) is False
-    region: Region = plan_region(boxes, plan.plate[2:], budget, plan.pixel_aspect, crop=not whole)
+    crop = bool(plan.params.get("roi", True)) and card.temporal != "shot"
+    region: Region = plan_region(boxes, plan.plate[2:], budget, plan.pixel_aspect, crop=crop)
     return msgspec.structs.replace(
         plan, gain_stops=gain, region=region, preset=(preset.name if preset else plan.preset)
     )

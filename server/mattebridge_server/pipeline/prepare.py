@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,22 +29,23 @@ class LinearWindow(Window):
         wanted: tuple[int, ...],
         to_linear: Transform | None = None,
         prompts: tuple[Prompt, ...] = (),
+        mask_role: str = "mask",
     ) -> None:
         self.numbers, self.wanted, self.prompts = numbers, wanted, prompts
-        self._store, self._to_linear = store, to_linear
+        self._store, self._to_linear, self._role = store, to_linear, mask_role
 
     def plate(self, number: int) -> Float32:
         pixels = self._store.plate(number).pixels
         return pixels if self._to_linear is None else self._to_linear.apply(pixels)
 
     def mask(self, number: int) -> Float32 | None:
-        return self._store.coverage("mask", number)
+        return self._store.coverage(self._role, number)
 
     def plate_key(self, number: int) -> str:
         return self._store.digest("plate", number)
 
     def mask_key(self, number: int) -> str:
-        return self._store.digest("mask", number)
+        return f"{self._role} {self._store.digest(self._role, number)}"
 
 
 class DisplayFrames:
@@ -56,38 +56,35 @@ class DisplayFrames:
         self._store, self._transform, self.region = store, transform, plan.region
         self._index = {number: index for index, number in enumerate(shot)}
         self._keep = 2 * max(plan.length, 1)
-        self._plates: OrderedDict[int, Float32] = OrderedDict()
-        self._masks: OrderedDict[int, Float32] = OrderedDict()
+        self._held: dict[str, OrderedDict[int, Float32]] = {}
         self._salt = repr((plan.look, plan.gain_stops, plan.plate_space, plan.config_digest, plan.context))
 
     def plate(self, number: int) -> Float32:
-        return self._kept(self._plates, number, self._make_plate)
+        return self._kept("plate", number)
 
-    def mask(self, number: int) -> Float32 | None:
-        if self._store.coverage("mask", number) is None:
-            return None
-        return self._kept(self._masks, number, self._make_mask)
+    def mask(self, number: int, role: str = "mask") -> Float32 | None:
+        return None if self._store.coverage(role, number) is None else self._kept(role, number)
 
     def key(self, role: str, number: int) -> str:
         """Digest of a network picture: its file, and everything that turns the file into the picture."""
         region = self.region
         where = (region.width, region.height, region.canvas, region.offsets[self._index[number]])
-        text = f"{self._store.digest(role, number)} {where} {self._salt if role == 'plate' else ''}"
+        text = f"{role} {self._store.digest(role, number)} {where} {self._salt if role == 'plate' else ''}"
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def _kept(self, held: OrderedDict[int, Float32], number: int, make: Callable[[int], Float32]) -> Float32:
+    def _kept(self, role: str, number: int) -> Float32:
+        held = self._held.setdefault(role, OrderedDict())
         if number not in held:
-            held[number] = make(number)
+            held[number] = self._made(role, number)
             while len(held) > self._keep:
                 held.popitem(last=False)
         return held[number]
 
-    def _make_plate(self, number: int) -> Float32:
-        pixels = self._store.plate(number).pixels
-        return self._transform.apply(cut(pixels, self.region, self._index[number]))
-
-    def _make_mask(self, number: int) -> Float32:
-        coverage = self._store.coverage("mask", number)
+    def _made(self, role: str, number: int) -> Float32:
+        if role == "plate":
+            pixels = self._store.plate(number).pixels
+            return self._transform.apply(cut(pixels, self.region, self._index[number]))
+        coverage = self._store.coverage(role, number)
         assert coverage is not None
         return np.clip(cut(coverage, self.region, self._index[number]), 0.0, 1.0)
 
@@ -101,18 +98,39 @@ class DisplayWindow(Window):
         numbers: tuple[int, ...],
         wanted: tuple[int, ...],
         prompts: tuple[Prompt, ...] = (),
+        mask_role: str = "mask",
     ) -> None:
         self.numbers, self.wanted, self.prompts = numbers, wanted, prompts
-        self._frames = frames
+        self._frames, self._role = frames, mask_role
 
     def plate(self, number: int) -> Float32:
         return self._frames.plate(number)
 
     def mask(self, number: int) -> Float32 | None:
-        return self._frames.mask(number)
+        return self._frames.mask(number, self._role)
 
     def plate_key(self, number: int) -> str:
         return self._frames.key("plate", number)
 
     def mask_key(self, number: int) -> str:
-        return self._frames.key("mask", number)
+        return self._frames.key(self._role, number)
+
+
+class StillWindow(Window):
+    """One frame that is in memory already: plate (H, W, 3) in any state and mask (H, W), both float32."""
+
+    def __init__(self, number: int, plate: Float32, mask: Float32) -> None:
+        self.numbers = self.wanted = (number,)
+        self._plate, self._mask = plate, mask
+
+    def plate(self, number: int) -> Float32:  # noqa: ARG002
+        return self._plate
+
+    def mask(self, number: int) -> Float32 | None:  # noqa: ARG002
+        return self._mask
+
+    def plate_key(self, number: int) -> str:
+        return f"still {number}"
+
+    def mask_key(self, number: int) -> str:
+        return f"still {number}"

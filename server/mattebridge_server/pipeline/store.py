@@ -32,6 +32,9 @@ from .keys import FileDigests
 from .timing import Stages
 
 Float32 = NDArray[np.float32]
+
+LAYER_PREFIX = "matte_"
+"""How `write_alpha` names the layer of an object."""
 Warn = Callable[[str, str, int | None], None]
 
 
@@ -85,8 +88,8 @@ class FrameStore:
         for frame in frames:
             if plate:
                 self._future("plate", frame)
-            if "mask" in self._inputs.sequences:
-                self._future("mask", frame)
+            if self._inputs.has("mask"):
+                self._future_if_there("mask", frame)
 
     def plate(self, frame: int) -> Plate:
         """Plate on the shot's grid, (H, W, 3) float32, as stored, finite; its header keeps its own data window.
@@ -117,6 +120,11 @@ class FrameStore:
         """Content digest of a picture's file; `keys.ABSENT` where there is none."""
         path = self._inputs.path(role, frame)
         return self._digests.of(path) if path is not None else ""
+
+    def _future_if_there(self, role: str, frame: int) -> None:
+        path = self._inputs.path(role, frame)
+        if path is not None and path.exists():
+            self._future(role, frame)
 
     # -- reading -----------------------------------------------------------------------------------------------
 
@@ -155,7 +163,7 @@ class FrameStore:
         return replace(plate, pixels=pixels)
 
     def _read_mask(self, role: str, path: Path, frame: int) -> Mask:
-        rule = self._rule if role == "mask" else MaskRule(fit=self._rule.fit)
+        rule = self._rule_of(role)
         with self._stages.measure("read"):
             mask = read_mask(
                 str(path),
@@ -171,6 +179,12 @@ class FrameStore:
         for message in mask.warnings:
             self._warn_once("MASK", f"{role}: {message}", frame)
         return mask
+
+    def _rule_of(self, role: str) -> MaskRule:
+        kind, _, layer = role.partition(":")
+        if layer:
+            return MaskRule(channel=f"{LAYER_PREFIX}{layer}.A")
+        return self._rule if kind == "mask" else MaskRule(fit=self._rule.fit)
 
     def _warn_once(self, code: str, message: str, frame: int) -> None:
         with self._lock:

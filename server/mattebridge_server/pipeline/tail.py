@@ -1,0 +1,48 @@
+"""The end of a job's pipe: finishing and writing on threads of their own, behind a short queue."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from ..models.base import FrameResult
+from .finish import Finisher
+from .keys import FrameKeys
+
+FINISH_QUEUE = 2
+
+Written = Callable[[int, list[tuple[str, str]], str], None]
+"""Called with a frame, its files as (role, path) and its key, once they are whole under their names."""
+
+
+class Tail:
+    """Takes results from the model's thread. Leaving the block waits for what is under way, also after an error.
+
+    A frame that the model has finished is never thrown away: a cancelled job keeps it.
+    """
+
+    def __init__(self, finisher: Finisher, keys: FrameKeys, written: Written) -> None:
+        self._finisher, self._keys, self._written = finisher, keys, written
+        self._pool = ThreadPoolExecutor(FINISH_QUEUE, thread_name_prefix="finish")
+        self._queue: deque[Future[None]] = deque()
+
+    def take(self, result: FrameResult) -> None:
+        """Finish and write one frame; waits while the queue is full. Raises what an earlier frame failed with."""
+        while len(self._queue) >= FINISH_QUEUE:
+            self._queue.popleft().result()
+        self._queue.append(self._pool.submit(self._one, result))
+
+    def __enter__(self) -> Tail:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._pool.shutdown(wait=True)
+        if kind is None:
+            while self._queue:
+                self._queue.popleft().result()
+
+    def _one(self, result: FrameResult) -> None:
+        finished = self._finisher.finish(result)
+        key = self._keys.of(result.number)
+        self._written(result.number, self._finisher.write(finished, key), key)
