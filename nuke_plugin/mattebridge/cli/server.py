@@ -40,6 +40,8 @@ def add_parser(subparsers: Any) -> None:
     serve.add_argument("--idle-exit", type=float, default=0.0, metavar="S", help="stop after so long without work")
     serve.add_argument("--metrics-port", type=int, default=None, metavar="N", help="Prometheus metrics on this port")
     serve.add_argument("--log", default="", metavar="FILE", help="structured log (default: in the runtime folder)")
+    serve.add_argument("--owner-pid", action="append", type=int, default=[], metavar="N", help="end with this process")
+    serve.add_argument("--owner-folder", default="", metavar="DIR", help="end when this folder is gone")
     serve.add_argument("--detach", action="store_true", help="run in the background; returns when it can be reached")
     stop = subparsers.add_parser("stop", help="stop the running server; its queue is kept")
     stop.add_argument("--now", action="store_true", help="do not wait for the frames it is working on")
@@ -73,7 +75,7 @@ def serve_arguments(args: argparse.Namespace) -> list[str]:
     words: list[str] = []
     for name in ("bind", "root", "allow_client", "site", "device", "threads", "models_dir", "state_dir", "queue_jobs"):
         words += _flag(name, getattr(args, name))
-    for name in ("idle_exit", "metrics_port", "log"):
+    for name in ("idle_exit", "metrics_port", "log", "owner_pid", "owner_folder"):
         words += _flag(name, getattr(args, name))
     return words
 
@@ -81,7 +83,7 @@ def serve_arguments(args: argparse.Namespace) -> list[str]:
 def _flag(name: str, value: Any) -> list[str]:
     flag = "--" + name.replace("_", "-")
     if isinstance(value, list):
-        return [word for item in value for word in (flag, item)]
+        return [word for item in value for word in (flag, str(item))]
     return [flag, str(value)] if value not in (None, "", 0, 0.0) else []
 
 

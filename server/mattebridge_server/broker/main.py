@@ -31,6 +31,7 @@ from .config import Config
 from .journal import network_file_system
 from .lock import FileLock, Holder, device_lock
 from .logs import set_up_logging
+from .owner import owner_of, watch
 from .scheduling import Policy
 from .service import Service
 from .sockets import is_loopback, local_endpoint
@@ -54,6 +55,8 @@ class Arguments:
     state_dir: str = ""
     models_dir: tuple[str, ...] = ()
     queue_jobs: int = 0
+    owner_pid: tuple[int, ...] = ()
+    owner_folder: str = ""
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> Arguments:
@@ -63,7 +66,9 @@ class Arguments:
             value = getattr(args, item.name, None)
             if value is not None and value != []:
                 many = isinstance(item.default, tuple)
-                given[item.name] = (value,) if many and isinstance(value, str) else tuple(value) if many else value
+                given[item.name] = (
+                    (value,) if many and isinstance(value, (str, int)) else tuple(value) if many else value
+                )
         return cls(**given)
 
 
@@ -83,11 +88,14 @@ def run(args: argparse.Namespace, adjust: Callable[[Config], Config] = lambda co
             f"a server of this user already runs here: {lock.holder()}",
             remedy="Use it, or stop it first with `mattebridge stop`.",
         ) from None
+    arguments = Arguments.of(args)
+    watched = watch(owner_of(arguments.owner_pid, arguments.owner_folder))
     try:
-        config = adjust(configure(Arguments.of(args), settings))
+        config = adjust(configure(arguments, settings))
         set_up_logging(config.log_file)
         return asyncio.run(_serve(config, settings, lock, holder))
     finally:
+        watched.set()
         lock.release()
 
 
