@@ -51,7 +51,6 @@ def add_job_flags(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--prompts", default="", metavar="FILE", help="JSON list of {frame, layer, points, box}")
     how.add_argument("--point", action="append", default=[], metavar="FRAME:X,Y[,0]", help="0 to 1, y down")
     how.add_argument("--box", action="append", default=[], metavar="FRAME:X0,Y0,X1,Y1", help="0 to 1, y down")
-    how.add_argument("--fill", default="", metavar="MODEL", help="tracker that makes the masks the shot lacks: sam2")
     how.add_argument("--fallback", action="store_true", help="a lighter model will do where memory is short")
     how.add_argument("--fill", default="", metavar="MODEL", help="track the masks that the shot lacks (sam2)")
     how.add_argument("--priority", default="interactive", choices=("interactive", "batch"))

@@ -1,0 +1,195 @@
+"""Deliveries without shared storage: parts within the credit, whole results only, and nothing twice after a cut."""
+
+import array
+import dataclasses
+import os
+import stat
+
+import pytest
+from small_server import SmallServer, Story, shot_events, wait_until
+
+from mattebridge import Client, Planes, keys
+from mattebridge import messages as m
+from mattebridge.errors import FrameError, InputError, MissingFrames, OutputExists, OutputFailed, UsageError
+
+FRAMES = [1001, 1002, 1003]
+
+
+@pytest.fixture
+def story():
+    story = Story()
+    story.events_for = lambda key, job: shot_events(key, FRAMES)
+    return story
+
+
+@pytest.fixture
+def shot(tmp_path):
+    """Three plates of 300 KiB, masks for two of them, and a single garbage picture."""
+    for index, frame in enumerate(FRAMES):
+        (tmp_path / f"plate.{frame}.exr").write_bytes(bytes([index]) * 300_000)
+        if frame != 1002:
+            (tmp_path / f"mask.{frame}.png").write_bytes(os.urandom(70_000))
+    (tmp_path / "garbage.exr").write_bytes(b"garbage")
+    return {
+        "plate": tmp_path / "plate.####.exr",
+        "mask": tmp_path / "mask.####.png",
+        "garbage": tmp_path / "garbage.exr",
+        "out": tmp_path / "out" / "alpha.####.exr",
+        "frames": "1001-1003",
+        "delivery": "exr",
+    }
+
+
+@pytest.fixture
+def connected(settings, server_keys, story):
+    own = keys.load_or_create(settings.client_key_file)
+    settings = dataclasses.replace(settings, server_key=server_keys.public)
+    with SmallServer(story, keys=server_keys, allowed=[own.public]) as server:
+        server.credit_bytes = 100_000
+        with Client.connect(server.endpoint, settings=settings) as client:
+            yield client, server
+
+
+def test_every_picture_goes_up_and_every_result_comes_back_whole(connected, shot, story, tmp_path):
+    client, _server = connected
+    job = client.matte(**shot)
+    events = list(job.events(timeout_s=20))
+    uploads = story.uploads[job.key]
+    assert set(uploads) == {*(f"plate/{frame}" for frame in FRAMES), "mask/1001", "mask/1003", "garbage/0"}
+    assert uploads["plate/1002"] == b"\x01" * 300_000
+    for frame in (1001, 1003):
+        assert (tmp_path / "out" / f"alpha.{frame}.exr").read_bytes() == (tmp_path / f"mask.{frame}.png").read_bytes()
+    assert isinstance(events[-1], m.Done)
+    told = {event.frame: event.path for event in events if isinstance(event, m.FrameDone)}
+    assert told[1001] == str(tmp_path / "out" / "alpha.1001.exr")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["alpha.1001.exr", "alpha.1003.exr"], (
+        "no temporary file is left"
+    )
+    wait_until(lambda: story.results[job.key] == [], what="every result being taken")
+
+
+def test_no_more_is_under_way_than_the_server_granted(connected, shot):
+    client, server = connected
+    client.matte(**shot).wait(timeout_s=20)
+    granted, most = server.credit_bytes, 0
+    for message in server.seen:
+        if isinstance(message, m.Put):
+            most = max(most, message.total_bytes)
+    parts = [each for each in server.seen if isinstance(each, m.Put) and each.role == "plate" and each.frame == 1001]
+    assert most == 300_000 and len(parts) >= most / granted
+    assert [each.offset for each in parts] == sorted(each.offset for each in parts)
+    assert [bool(each.sha256) for each in parts] == [False] * (len(parts) - 1) + [True]
+
+
+def test_results_are_readable_for_the_team_as_far_as_the_umask_allows(connected, shot, tmp_path):
+    before = os.umask(0o027)
+    try:
+        connected[0].matte(**shot).wait(timeout_s=20)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "out" / "alpha.1001.exr").stat().st_mode) == 0o640
+
+
+def test_after_a_cut_only_what_is_not_stored_goes_up_again(settings, server_keys, story, shot):
+    own = keys.load_or_create(settings.client_key_file)
+    settings = dataclasses.replace(settings, server_key=server_keys.public)
+    first = SmallServer(story, keys=server_keys, allowed=[own.public])
+    endpoint = first.endpoint
+    first.credit_bytes = 700_000
+    first._on_putsdone = lambda *_: None
+    with Client.connect(endpoint, settings=settings) as client:
+        job = client.matte(**shot)
+        wait_until(lambda: "plate/1002" in story.uploads.get(job.key, {}), what="the second plate being stored")
+        first.close()
+        stored = set(story.uploads[job.key])
+        with SmallServer(story, endpoint, server_keys, [own.public], "boot-2") as second:
+            second.credit_bytes = 700_000
+            assert job.wait(timeout_s=20).written == 3
+            again = {f"{each.role}/{each.frame}" for each in second.seen if isinstance(each, m.Put)}
+    assert not again & stored and again | stored == set(story.uploads[job.key])
+
+
+def test_missing_plates_are_named_before_anything_is_submitted(connected, shot, tmp_path):
+    client, server = connected
+    (tmp_path / "plate.1002.exr").unlink()
+    with pytest.raises(MissingFrames, match="1002"):
+        client.matte(**shot)
+    assert server.count(m.Submit) == 0
+
+
+def test_masks_that_are_all_missing_are_an_error(connected, shot):
+    with pytest.raises(MissingFrames, match="mask"):
+        connected[0].matte(**{**shot, "mask": "/nowhere/mask.####.png"})
+
+
+def test_a_plate_that_cannot_be_read_fails_the_job_with_its_name_and_cancels_it(connected, shot, tmp_path):
+    client, server = connected
+    (tmp_path / "plate.1002.exr").unlink()
+    (tmp_path / "plate.1002.exr").mkdir()
+    with pytest.raises(FrameError, match=r"plate\.1002\.exr") as failed:
+        client.matte(**shot).wait(timeout_s=20)
+    assert failed.value.frame == 1002
+    wait_until(lambda: server.count(m.Cancel) == 1, what="the cancel")
+
+
+def test_another_file_in_the_way_is_kept_unless_overwrite_is_asked_for(connected, shot, tmp_path):
+    client, _ = connected
+    (tmp_path / "out").mkdir()
+    in_the_way = tmp_path / "out" / "alpha.1001.exr"
+    in_the_way.write_bytes(b"precious")
+    with pytest.raises(OutputExists):
+        client.matte(**shot).wait(timeout_s=20)
+    assert in_the_way.read_bytes() == b"precious"
+    client.matte(**shot, overwrite=True).wait(timeout_s=20)
+    assert in_the_way.read_bytes() == (tmp_path / "mask.1001.png").read_bytes()
+    client.matte(**shot).wait(timeout_s=20)  # the same content once more is no conflict
+
+
+def test_a_disk_that_refuses_is_a_typed_error(connected, shot, tmp_path):
+    (tmp_path / "out").write_bytes(b"a file where the folder should be")
+    with pytest.raises(OutputFailed) as failed:
+        connected[0].matte(**shot).wait(timeout_s=20)
+    assert failed.value.exit_status == 3
+
+
+def test_arrays_go_up_and_come_back_as_planes(connected, story):
+    client, _ = connected
+    story.events_for = lambda key, job: shot_events(key, [1, 2])
+    plate = {frame: Planes(bytes([frame]) * 24, 2, 2, 3) for frame in (1, 2)}
+    mask = {frame: Planes(bytes([0, frame]) * 4, 2, 2, 1) for frame in (1, 2)}
+    job = client.matte(planes={"plate": plate, "mask": mask})
+    assert job.wait(timeout_s=20).written == 2
+    assert job.results["alpha", 2].shape == (2, 2, 1)
+    assert bytes(job.results["alpha", 2].data) == bytes(mask[2].data)
+    taken = []
+    job = client.matte(planes={"plate": plate, "mask": mask}, on_result=lambda *result: taken.append(result[:2]))
+    job.wait(timeout_s=20)
+    assert taken == [("alpha", 1), ("alpha", 2)] and job.results == {}
+
+
+def test_planes_are_checked():
+    with pytest.raises(UsageError, match="bytes"):
+        Planes(b"123", 1, 1, 1)
+    with pytest.raises(UsageError):
+        Planes(b"", 0, 1, 1)
+    with pytest.raises(UsageError, match="float16"):
+        Planes.of(array.array("f", [1.0]))
+    whole = Planes(b"\0\x3c" * 6, 1, 2, 3).pack()
+    assert bytes(Planes.unpack(whole).data) == b"\0\x3c" * 6
+    for damaged in (b"", whole[:31], b"XXXX" + whole[4:], whole[:-1], whole + b"\0"):
+        with pytest.raises(InputError):
+            Planes.unpack(damaged)
+
+
+def test_planes_are_the_container_that_the_server_reads(tmp_path):
+    numpy = pytest.importorskip("numpy")
+    pytest.importorskip("OpenImageIO")
+    from mattebridge_server.media.planes import PlanesFile, write_planes
+
+    pixels = numpy.arange(24, dtype=numpy.float16).reshape(2, 4, 3)
+    (tmp_path / "a.planes").write_bytes(Planes.of(pixels).pack())
+    with PlanesFile(str(tmp_path / "a.planes"), 1) as stored:
+        assert numpy.array_equal(stored.read(stored.channels), pixels)
+    write_planes(str(tmp_path / "b.planes"), pixels, frame=1)
+    back = Planes.unpack((tmp_path / "b.planes").read_bytes())
+    assert numpy.array_equal(numpy.frombuffer(back.data, "<f2").reshape(back.shape), pixels)
