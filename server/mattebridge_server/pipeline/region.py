@@ -79,7 +79,7 @@ def cut(image: Float32, region: Region, index: int) -> Float32:
     part = image[y0:y1, x0:x1]
     margins = (y0 - y, y + region.height - y1, x0 - x, x + region.width - x1)
     if any(margins):
-        part = cv2.copyMakeBorder(part, *margins, cv2.BORDER_REPLICATE)
+        part = np.asarray(cv2.copyMakeBorder(part, *margins, cv2.BORDER_REPLICATE), np.float32)
     shrinks = region.width * region.height > region.canvas[0] * region.canvas[1]
     method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(np.ascontiguousarray(part), region.canvas, interpolation=method), np.float32)

@@ -50,7 +50,7 @@ def frames_to_make(inputs: ShotInputs, prompted: bool, fill: str) -> tuple[int, 
 
 
 def keep_track(
-    results: Iterator[FrameResult], inputs: ShotInputs, make: tuple[int, ...], grid: object, folder: Path
+    results: Iterator[FrameResult], inputs: ShotInputs, make: tuple[int, ...], grid: FrameHeader, folder: Path
 ) -> Track:
     """Write the tracker's alphas for the frames in ``make`` to ``folder``. Raises `OutputFailed`."""
     wanted, layers = set(make), dict[str, None]()
