@@ -64,6 +64,8 @@ class Run:
         self._job: Optional[bridge.Job] = None
         self._bar: Optional[host.ProgressBar] = None
         self._last_status = 0.0
+        self._unsaid = ""
+        self._reported = False
         self._confirmed: set[tuple[int, str]] = set()
         self._written = self._kept = 0
         self._note = ""
@@ -108,10 +110,12 @@ class Run:
                 self.finished.set()
 
     def _watch(self) -> None:
-        """Turns a press on the bar's cancel, or a deleted node, into a cancel of the job."""
+        """Turns a press on the bar's cancel into a cancel of the job, and keeps the status fresh."""
         while not self.finished.wait(WATCH_S):
             if self._bar is not None and self._bar.cancelled() and not self._cancelled.is_set():
                 self.cancel()
+            if time.monotonic() - self._last_status >= STATUS_S:
+                self._flush()
 
     def _work(self) -> None:
         self._say(status_text.stage_name("check"))
@@ -220,17 +224,23 @@ class Run:
             self._say(text, 100 * event.done // event.total if event.total else 0, often=True)
 
     def _say(self, text: str, percent: int = 0, often: bool = False) -> None:
-        """To the bar at once, to the panel at most five times a second."""
+        """To the bar at once, to the panel at most five times a second; the watcher brings what was held back."""
         if self._bar is not None:
             self._bar.update(percent, text)
-        now = time.monotonic()
-        if often and now - self._last_status < STATUS_S:
-            return
-        self._last_status = now
-        host.post(lambda: self._put_status(text))
+        self._unsaid = text
+        if not often or time.monotonic() - self._last_status >= STATUS_S:
+            self._flush()
+
+    def _flush(self) -> None:
+        text, self._unsaid = self._unsaid, ""
+        if text:
+            self._last_status = time.monotonic()
+            host.post(lambda: self._put_status(text))
 
     def _put_status(self, text: str) -> None:
-        """Main thread. A node that is gone wants no matte any more."""
+        """Main thread. A node that is gone wants no matte any more; after the end nothing may cover the last word."""
+        if self._reported:
+            return
         if host.alive(self.node):
             host.put_quiet(self.node, {"status": text})
         else:
@@ -247,9 +257,13 @@ class Run:
             text = self._note or status_text.finished(version.name, self._written, self._kept, len(self.warnings))
         else:
             text = status_text.failure(error) if error is not None else ""
-        host.on_main(lambda: host.put_quiet(self.node, {"status": text}))
+        host.on_main(lambda: self._last_word(text))
         if error is not None and not isinstance(error, Cancelled):
             host.tell(f"{self.name}\n\n{text}")
+
+    def _last_word(self, text: str) -> None:
+        self._reported = True
+        host.put_quiet(self.node, {"status": text})
 
 
 def running(name: str) -> Optional[Run]:

@@ -16,6 +16,7 @@ for folder in (ROOT / "tests" / "fake_nuke", ROOT / "nuke_plugin"):
         sys.path.append(str(folder))
 
 from fakenuke import FakeNuke  # noqa: E402
+from fakenuke.local_server import LocalServer, running_server  # noqa: E402
 
 
 @pytest.fixture
@@ -35,3 +36,19 @@ def terminal() -> Iterator[FakeNuke]:
     """`nuke -t`."""
     with FakeNuke(gui=False, plugin_folders=[GIZMOS]) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def shared_server() -> Iterator[LocalServer]:
+    """One server for all tests that do not hurt it."""
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture
+def server(shared_server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> LocalServer:
+    """The shared server, found by this test's environment."""
+    for name, text in shared_server.environment.items():
+        monkeypatch.setenv(name, text)
+    monkeypatch.delenv("OCIO", raising=False)
+    return shared_server

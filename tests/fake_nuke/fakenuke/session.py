@@ -124,7 +124,7 @@ class Session:
 
     def run_button(self, node: Node, knob: Knob) -> None:
         """Press a button: its Python runs with thisNode and thisKnob set."""
-        if knob._name == "reload":
+        if node._class == "Read":
             self.visits.append(f"reload {node.fullName()}")
             return
         self.run_script(node, knob._text, knob)  # type: ignore[attr-defined]

@@ -1,0 +1,173 @@
+"""What changes makes the next version, what stays is carried over, and nothing is ever mixed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakenuke import FakeNuke
+from fakenuke.artist import Artist, alpha_of, frames_in
+from fakenuke.local_server import LocalServer
+from fakenuke.shots import Shot
+
+
+@pytest.fixture
+def shot(tmp_path: Path) -> Shot:
+    return Shot(tmp_path, 1001, 1012)
+
+
+@pytest.fixture
+def artist(fake: FakeNuke, server: LocalServer, shot: Shot) -> Artist:
+    artist = Artist(fake, shot.script(fake))
+    artist.choose_model("gated")
+    return artist
+
+
+def folder(shot: Shot, name: str) -> Path:
+    return shot.folder / "mattebridge" / "MatteBridge1" / name
+
+
+def contents(where: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(where.glob("*.exr"))}
+
+
+def inode(shot: Shot, version: str, frame: int) -> int:
+    return (folder(shot, version) / f"MatteBridge1.{frame}.exr").stat().st_ino
+
+
+def test_a_changed_mask_frame_makes_a_version_that_recomputes_only_its_surroundings(artist: Artist, shot: Shot) -> None:
+    artist.press("matte_range")
+    first = contents(folder(shot, "v001"))
+    shot.write_mask(1006, value=0.5)
+    artist.fake.press(artist.node, "reload")
+    assert artist.value("node_label") == "v001  12 frames, 1 stale"
+    assert "(1006)" in artist.value("status")
+    run = artist.press("matte_range")
+    assert run.version.name == "v002"
+    assert artist.value("status").startswith("v002: 5 frames made, 7 kept"), "two neighbours either way see 1006"
+    assert contents(folder(shot, "v001")) == first
+    carried = [frame for frame in range(1001, 1013) if inode(shot, "v001", frame) == inode(shot, "v002", frame)]
+    assert carried == [1001, 1002, 1003, 1009, 1010, 1011, 1012]
+    artist.fake.press(artist.node, "reload")
+    assert artist.value("node_label") == "v002  12 frames"
+
+
+def test_a_changed_parameter_makes_the_next_version(artist: Artist, shot: Shot) -> None:
+    artist.press("matte_range")
+    artist.set(p_gated__gain=0.5)
+    artist.press("matte_range")
+    assert artist.value("version_name") == "v002"
+    np.testing.assert_allclose(
+        alpha_of(artist.value("alpha_path"), 1005),
+        alpha_of(artist.value("alpha_path").replace("/v002/", "/v001/"), 1005) / 2,
+        atol=1e-3,
+    )
+
+
+def test_going_back_to_old_settings_finds_the_old_version_finished(artist: Artist, shot: Shot) -> None:
+    artist.press("matte_range")
+    artist.set(p_gated__gain=0.5)
+    artist.press("matte_range")
+    artist.set(p_gated__gain=1.0)
+    run = artist.press("matte_range")
+    assert (run.version.name, artist.value("version_name")) == ("v001", "v001")
+    assert "12 kept" in artist.value("status")
+
+
+def test_a_changed_node_above_a_rendered_input_makes_its_frames_stale(artist: Artist, shot: Shot) -> None:
+    nuke = artist.fake.module
+    grade = nuke.nodes.Grade(inputs=[artist.node.input(1)], multiply=1.0)
+    artist.node.setInput(1, grade)
+    artist.press("matte_range")
+    rendered = len(artist.fake.session.executed)
+    assert frames_in(folder(shot, "inputs")) == list(range(1001, 1013))
+    artist.press("matte_range")
+    assert len(artist.fake.session.executed) == rendered, "nothing changed, nothing rendered"
+    grade["multiply"].setValue(0.5)
+    artist.fake.press(artist.node, "reload")
+    assert artist.value("node_label") == "v001  12 frames, 12 stale"
+    artist.press("matte_range")
+    assert artist.value("version_name") == "v002"
+
+
+def test_one_changed_file_above_a_rendered_input_renders_one_frame(artist: Artist, shot: Shot) -> None:
+    nuke = artist.fake.module
+    artist.node.setInput(1, nuke.nodes.Grade(inputs=[artist.node.input(1)], multiply=1.0))
+    artist.press("matte_range")
+    shot.write_mask(1002, value=0.25)
+    artist.fake.session.executed.clear()
+    artist.press("matte_range")
+    assert [(first, last) for _, first, last in artist.fake.session.executed] == [(1002, 1002)]
+    assert artist.value("version_name") == "v002"
+
+
+def test_an_incomplete_version_is_not_shown_and_the_old_one_stays(artist: Artist, shot: Shot, tmp_path: Path) -> None:
+    artist.press("matte_range")
+    gate = tmp_path / "gate"
+    gate.mkdir()
+    (gate / "1001").touch()
+    artist.set(p_gated__gain=0.5, p_gated__gate=gate.as_posix())
+    run = artist.begin("matte_range")
+    artist.until(lambda: len(run._confirmed) == 1)
+    run.cancel()
+    artist.until(run.finished.is_set)
+    assert artist.value("version_name") == "v001"
+    assert frames_in(folder(shot, "v002")) == [1001], "frames of v001 that were carried over and not confirmed are gone"
+    assert "/v001/" in artist.value("alpha_path")
+
+
+def test_preview_partial_switches_at_once(artist: Artist, tmp_path: Path) -> None:
+    artist.press("matte_range")
+    gate = tmp_path / "gate"
+    gate.mkdir()
+    (gate / "1001").touch()
+    artist.set(preview_partial=True, p_gated__gain=0.5, p_gated__gate=gate.as_posix())
+    run = artist.begin("matte_range")
+    artist.until(lambda: len(run._confirmed) == 1)
+    run.cancel()
+    artist.until(run.finished.is_set)
+    assert artist.value("version_name") == "v002"
+    assert artist.value("node_label") == "v002  1 of 12"
+
+
+def test_one_frame_of_a_new_version_is_announced_and_not_shown(artist: Artist) -> None:
+    artist.press("matte_range")
+    artist.set(p_gated__gain=0.5)
+    artist.fake.module.frame(1003)
+    artist.press("matte_frame")
+    assert artist.value("version_name") == "v001"
+    assert artist.value("status").startswith("v002 lacks 11 frames")
+
+
+def test_the_version_menu_goes_back_and_forth_as_one_undo_step(artist: Artist) -> None:
+    artist.press("matte_range")
+    artist.set(p_gated__gain=0.5)
+    artist.press("matte_range")
+    assert artist.node["version"].values() == ["v001", "v002"]
+    artist.set(version="v001")
+    assert "/v001/" in artist.value("alpha_path")
+    assert "comp v012" not in artist.value("alpha_path"), "the studio's own version folders are none of ours"
+    artist.fake.session.undo.undo()
+    assert "/v002/" in artist.value("alpha_path")
+
+
+def test_compare_shows_another_version_against_this_one(artist: Artist) -> None:
+    artist.press("matte_range")
+    artist.fake.press(artist.node, "compare")
+    assert "no other version" in artist.fake.session.messages[-1]
+    artist.set(p_gated__gain=0.5)
+    artist.press("matte_range")
+    artist.fake.session.choices.append(0)
+    artist.fake.press(artist.node, "compare")
+    picture = artist.fake.session.picture_of(artist.node, 1004)
+    red, green = picture.plane("rgba.red"), picture.plane("rgba.green")
+    np.testing.assert_allclose(green, red * 2, atol=2e-3)
+
+
+def test_frames_missing_on_disk_are_made_again_and_nothing_else(artist: Artist, shot: Shot) -> None:
+    artist.press("matte_range")
+    (folder(shot, "v001") / "MatteBridge1.1007.exr").unlink()
+    run = artist.press("matte_range")
+    assert run.version.name == "v001"
+    assert artist.value("status").startswith("v001: 1 frames made, 11 kept")
