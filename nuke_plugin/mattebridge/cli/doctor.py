@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import importlib.metadata
-import importlib.util
 import json
 import os
 import shutil
@@ -102,9 +100,11 @@ def _packages() -> Iterator[Finding]:
 
 
 def _version(package: str) -> Optional[str]:
+    from importlib import metadata  # slow to import, and only this command needs it
+
     try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
         return None
 
 
