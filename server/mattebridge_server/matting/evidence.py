@@ -24,7 +24,7 @@ from mattebridge_server.matting.band import FAR, Band, ramp
 from mattebridge_server.matting.fields import PAIRS, Grid, inverse
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -41,15 +41,36 @@ PHOTON_NOISE, READ_NOISE, RELATIVE_NOISE = 1e-4, 1e-7, 7.5e-5
 
 @dataclass(frozen=True)
 class Evidence:
-    """Per pixel of the crop, float32. ``coverage`` (h, w) in 0..1 is the projection.
+    """What is known about every observed pixel of a crop. ``maps`` are (h, w) float32 images by name.
 
-    ``full`` (F, h, w) and ``coarse`` (rows, columns, C) on ``grid`` are the features in the order of `FEATURES`.
+    ``coarse`` (rows, columns, C) float32 on ``grid`` holds the last of `FEATURES`, in their order.
     """
 
     grid: Grid
-    coverage: Float32
-    full: Float32
+    maps: Mapping[str, Float32]
     coarse: Float32
+
+    @property
+    def coverage(self) -> Float32:
+        """The projection, clipped to 0..1: (h, w)."""
+        return self.maps["coverage"]
+
+    def features(self, where: NDArray[np.int64], threads: int) -> Float32:
+        """Features of the pixels ``where`` (N, 2; row, column): (N, len(FEATURES)) float32."""
+        at = where[:, 0] * self.grid.width + where[:, 1]
+        seen = {name: image.reshape(-1)[at] for name, image in self.maps.items()}
+        seen["edge"], seen["way"] = np.tanh(seen["away"] / 20), np.tanh(seen["away"] / 120)
+        seen["mix"] = np.clip(seen["mix"], -1, 2)
+        seen["doubt"] = np.log(seen["doubt"] + np.float32(0.003))
+        seen["misfit"] = np.minimum(seen["misfit"], 4)
+        seen["distance"], seen["gap_distance"] = np.log1p(seen["distance"]), np.log1p(seen["gap_distance"])
+        seen["detail"] = seen["coverage"] - seen["coverage_2"]
+        out = np.empty((len(where), len(FEATURES)), np.float32)
+        plain = len(FEATURES) - self.coarse.shape[2]
+        for column, name in enumerate(FEATURES[:plain]):
+            out[:, column] = seen[name]
+        kernels.in_stripes(threads, len(where), kernels.sample, where, self.coarse, self.grid.step, plain, out)
+        return out
 
 
 FEATURES = (
@@ -78,7 +99,7 @@ class _Crop:
         self.band, self.threads = band, threads
         self.plate = np.ascontiguousarray(plate[band.crop])
         height, width = band.mask.shape
-        self.grid = Grid(height, width, max(2, round(4 * band.unit)))
+        self.grid = Grid(height, width, max(2, round(4 * band.unit)), threads)
         self.stops = np.asarray(cv2.log(np.maximum(self.plate, 0) + np.float32(FLOOR)), np.float32)
         self.observed = band.observed
         self.away = band.distance / np.float32(band.unit)
@@ -104,8 +125,15 @@ def gather_evidence(plate: Float32, band: Band, threads: int) -> Evidence:
     colours = _Colours(foreground, _background(crop, weight), *textures)
     mix, doubt, misfit = _project(crop, colours)
     coverage = np.clip(mix, 0, 1)
-    full = _full_features(crop, mix, doubt, misfit, distance, gap_distance, gap, coverage)
-    return Evidence(crop.grid, coverage, full, _coarse_features(crop, colours, coverage))
+
+    unit = band.unit
+    maps = {
+        "away": crop.away, "mask": _calm(band.mask, 1.5 * unit), "mask_wide": _calm(band.mask, 9 * unit),
+        "mix": mix, "doubt": doubt, "misfit": misfit,
+        "distance": distance, "gap_distance": gap_distance, "gap": gap,
+        "coverage": coverage, "coverage_2": _calm(coverage, 2 * unit),
+    }  # fmt: skip
+    return Evidence(crop.grid, maps, _coarse_features(crop, colours, coverage))
 
 
 def _textures(crop: _Crop) -> tuple[Float32, Float32]:
@@ -136,10 +164,19 @@ def _gaps(crop: _Crop, inner: Float32, texture: Float32) -> tuple[Float32, Float
     )
     size = max(3, round(GAP * crop.band.unit) | 1)
     window = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
-    calm = cv2.GaussianBlur(distance, (0, 0), max(0.8 * crop.band.unit, 0.3))
-    closed = cv2.GaussianBlur(cv2.morphologyEx(calm, cv2.MORPH_CLOSE, window), (0, 0), size / 4)
+    closed = cv2.morphologyEx(_calm(distance, 0.8 * crop.band.unit), cv2.MORPH_CLOSE, window)
+    closed = _calm(np.asarray(closed, np.float32), size / 4)
     short = np.clip((closed - distance) / np.maximum(closed, 1), 0, 1)
     return distance, np.asarray(closed, np.float32), np.asarray(short, np.float32)
+
+
+def _calm(image: Float32, sigma: float) -> Float32:
+    """Gaussian of ``sigma`` pixels; a wide one is taken at half the size, where nothing of it is lost."""
+    if sigma < 4:
+        return np.asarray(cv2.GaussianBlur(image, (0, 0), max(sigma, 0.4)), np.float32)
+    half = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    half = cv2.GaussianBlur(half, (0, 0), sigma / 2)
+    return np.asarray(cv2.resize(half, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def _background_weight(crop: _Crop, distance: Float32, gap_distance: Float32, gap: Float32) -> Float32:
@@ -178,22 +215,6 @@ def _project(crop: _Crop, colours: _Colours) -> tuple[Float32, Float32, Float32]
         crop.plate, field, crop.observed, crop.grid.step, np.float32(FLOOR), mix, doubt, misfit,
     )  # fmt: skip
     return mix, doubt, misfit
-
-
-def _full_features(
-    crop: _Crop, mix: Float32, doubt: Float32, misfit: Float32, distance: Float32, gap_distance: Float32, gap: Float32,
-    coverage: Float32,
-) -> Float32:  # fmt: skip
-    unit = crop.band.unit
-    smooth = cv2.GaussianBlur(coverage, (0, 0), max(2 * unit, 0.4))
-    return np.stack([
-        np.tanh(crop.away / 20), np.tanh(crop.away / 120),
-        cv2.GaussianBlur(crop.band.mask, (0, 0), max(1.5 * unit, 0.4)),
-        cv2.GaussianBlur(crop.band.mask, (0, 0), max(9 * unit, 0.6)),
-        np.clip(mix, -1, 2), coverage, np.log(doubt + np.float32(0.003)), np.minimum(misfit, 4),
-        np.log1p(distance), np.log1p(gap_distance), gap,
-        smooth, coverage - smooth,
-    ]).astype(np.float32)  # fmt: skip
 
 
 def _coarse_features(crop: _Crop, colours: _Colours, coverage: Float32) -> Float32:

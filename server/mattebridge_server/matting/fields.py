@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from mattebridge_server.matting import kernels
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -29,11 +31,15 @@ NOTHING = 1e-12
 
 @dataclass(frozen=True)
 class Grid:
-    """The coarse grid of a crop of ``height`` x ``width`` pixels: one cell every ``step`` pixels."""
+    """The coarse grid of a crop of ``height`` x ``width`` pixels: one cell every ``step`` pixels.
+
+    No result depends on ``threads``.
+    """
 
     height: int
     width: int
     step: int
+    threads: int = 2
 
     @property
     def size(self) -> tuple[int, int]:
@@ -43,10 +49,6 @@ class Grid:
     def gather(self, image: Float32) -> Float32:
         """Cell averages of a full-size image with 1 to 4 channels."""
         return np.asarray(cv2.resize(image, self.size, interpolation=cv2.INTER_AREA), np.float32)
-
-    def spread(self, field: Float32) -> Float32:
-        """A field with 1 to 4 channels at full size."""
-        return np.asarray(cv2.resize(field, (self.width, self.height), interpolation=cv2.INTER_LINEAR), np.float32)
 
     def blur(self, field: Float32, sigma: float) -> Float32:
         """Gaussian of ``sigma`` pixels of the crop on a field of any depth; wide ones at a coarser size."""
@@ -64,11 +66,12 @@ class Grid:
         return _resize(small, (columns, rows), cv2.INTER_LINEAR)
 
     def mean(self, samples: Float32, weight: Float32, sigmas: Sequence[float]) -> Float32:
-        """Weighted local mean of ``samples`` (h, w, C <= 3) at the grid: (rows, columns, C) or (rows, columns)."""
-        planes = [samples] if samples.ndim == 2 else list(cv2.split(samples))
-        total = self._over_scales(self.gather(_stack([*(plane * weight for plane in planes), weight])), sigmas)
-        mean = total[..., :-1] / np.maximum(total[..., -1:], NOTHING)
-        return np.asarray(mean[..., 0] if samples.ndim == 2 else mean, np.float32)
+        """Weighted local mean of ``samples`` (h, w, 3) at the grid: (rows, columns, 3)."""
+        columns, rows = self.size
+        cells = np.zeros((rows, columns, 4), np.float32)
+        kernels.in_stripes(self.threads, rows, kernels.weighted_cells, samples, weight, self.step, cells)
+        total = self._over_scales(cells, sigmas)
+        return np.asarray(total[..., :3] / np.maximum(total[..., 3:], NOTHING), np.float32)
 
     def coarse_mean(self, samples: Float32, weight: Float32, sigmas: Sequence[float]) -> Float32:
         """As `mean`, for samples (rows, columns, C) and weights (rows, columns) that are already on the grid."""
@@ -81,11 +84,10 @@ class Grid:
         Every second pixel in each direction is read: statistics do not need all of them.
         """
         centre = self.mean(samples, weight, (near, near * 5))
-        apart = (samples - self.spread(centre))[::2, ::2]
-        thin = np.ascontiguousarray(weight[::2, ::2])
-        planes = [thin * apart[..., i] * apart[..., j] for i, j in PAIRS] + [thin]
-        gathered = np.dstack([self.gather(np.ascontiguousarray(plane)) for plane in planes])
-        total = self._over_scales(gathered, sigmas)
+        columns, rows = self.size
+        cells = np.zeros((rows, columns, 7), np.float32)
+        kernels.in_stripes(self.threads, rows, kernels.covariance_cells, samples, weight, centre, self.step, cells)
+        total = self._over_scales(cells, sigmas)
         return np.asarray(total[..., :6] / np.maximum(total[..., 6:], NOTHING), np.float32)
 
     def _over_scales(self, gathered: Float32, sigmas: Sequence[float]) -> Float32:
@@ -102,10 +104,6 @@ def inverse(matrix: Float32, floor: float) -> Float32:
     minors = np.stack([b * c - f * f, a * c - e * e, a * b - d * d, e * f - d * c, d * f - b * e, d * e - a * f], -1)
     determinant = a * minors[..., 0] + d * minors[..., 3] + e * minors[..., 4]
     return np.asarray(minors / np.maximum(determinant, NOTHING)[..., None], np.float32)
-
-
-def _stack(planes: Sequence[Float32]) -> Float32:
-    return np.asarray(cv2.merge(planes), np.float32)
 
 
 def _resize(field: Float32, size: tuple[int, int], interpolation: int) -> Float32:

@@ -42,8 +42,9 @@ def straight_foreground(plate: Float32, alpha: Float32) -> Float32:
     unit = plate.shape[0] / REFERENCE_HEIGHT
     grid = Grid(plate.shape[0], plate.shape[1], max(2, round(4 * unit)))
     scales = [sigma * unit for sigma in SCALES]
-    own = _side(grid, plate, alpha, scales)
-    behind = _side(grid, plate, 1 - alpha, scales)
+    rest = 1 - alpha
+    own, behind = _alone(grid, plate, alpha, scales), _alone(grid, plate, rest, scales)
+    own, behind = _unmixed(grid, plate, alpha, own, behind, scales), _unmixed(grid, plate, rest, behind, own, scales)
     cover = alpha[..., None]
     unexplained = plate - own * cover - behind * (1 - cover)
     solved = own + unexplained * (cover / (np.square(cover) + np.square(1 - cover)))
@@ -53,8 +54,20 @@ def straight_foreground(plate: Float32, alpha: Float32) -> Float32:
     return np.where(cover >= 1, plate, np.maximum(straight, 0)).astype(np.float32)
 
 
-def _side(grid: Grid, plate: Float32, cover: Float32, scales: list[float]) -> Float32:
-    """Smooth colour of one side, from where it is seen alone and only failing that from where it is mixed."""
-    weight = ramp((cover - 0.85) / 0.14) + np.float32(1e-3) * np.square(np.square(cover)) + np.float32(1e-9)
-    mean = grid.mean(plate, weight.astype(np.float32), scales)
+def _alone(grid: Grid, plate: Float32, cover: Float32, scales: list[float]) -> Float32:
+    """Smooth colour of one side from where it is seen alone, however far away that is."""
+    weight = ramp((cover - 0.85) / 0.14) + np.float32(1e-7) * np.square(cover) + np.float32(1e-12)
+    return _spread(plate, grid.mean(plate, np.asarray(weight, np.float32), scales))
+
+
+def _unmixed(grid: Grid, plate: Float32, cover: Float32, side: Float32, other: Float32, scales: list[float]) -> Float32:
+    """One side's colour by local least squares of the mixing equation, with the ``other`` side's colour known."""
+    share = cover[..., None]
+    alone = (plate - other * (1 - share)) / np.maximum(share, np.float32(0.05))
+    alone = np.clip(alone, DARKEST * side, BRIGHTEST * side)
+    weight = np.where(cover > 0.05, np.square(cover), 0) + np.float32(1e-12)
+    return _spread(plate, grid.mean(np.asarray(alone, np.float32), np.asarray(weight, np.float32), scales))
+
+
+def _spread(plate: Float32, mean: Float32) -> Float32:
     return np.asarray(np.maximum(cv2.resize(mean, (plate.shape[1], plate.shape[0])), 0), np.float32)

@@ -62,10 +62,8 @@ def judge_alpha(band: Band, evidence: Evidence, judge: Judge, threads: int) -> F
     where = np.argwhere(band.open)
     for start in range(0, len(where), CHUNK):
         part = where[start : start + CHUNK]
-        features = np.empty((len(part), len(FEATURES)), np.float32)
-        kernels.in_stripes(
-            threads, len(part), kernels.gather, part, evidence.full, evidence.coarse, evidence.grid.step, features
+        weighed = (judge.weigh(evidence.features(part, threads), threads) - np.float32(CERTAIN)) / np.float32(
+            1 - 2 * CERTAIN
         )
-        weighed = (judge.weigh(features, threads) - np.float32(CERTAIN)) / np.float32(1 - 2 * CERTAIN)
         alpha[part[:, 0], part[:, 1]] = np.clip(weighed, 0, 1)
     return alpha

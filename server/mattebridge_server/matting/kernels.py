@@ -34,7 +34,7 @@ def _compiled(function: Callable[..., None]) -> Callable[..., None]:
     return kernel
 
 
-_inlined: Callable[..., Any] = nb.njit(inline="always", fastmath=FAST)
+_part: Callable[..., Any] = nb.njit(nogil=True, fastmath=FAST)
 
 BLOCK = 64
 STRIPES = 16
@@ -53,7 +53,7 @@ def in_stripes(threads: int, count: int, kernel: Callable[..., None], *arguments
             done.result()
 
 
-@_inlined
+@_part
 def _sample(field, y, x, step, count, out):  # type: ignore[no-untyped-def]
     """Bilinear value of the ``count`` channels of a coarse field at pixel (y, x)."""
     rows, columns = field.shape[0], field.shape[1]
@@ -115,14 +115,49 @@ def project(first, last, plate, field, active, step, floor, mix, doubt, misfit):
 
 
 @_compiled
-def gather(first, last, where, full, coarse, step, out):  # type: ignore[no-untyped-def]
-    """Rows of features for the pixels ``where`` (N, 2): the full-size maps (F, h, w), then the coarse field."""
-    plain, smooth = full.shape[0], coarse.shape[2]
+def sample(first, last, where, field, step, column, out):  # type: ignore[no-untyped-def]
+    """Values of a coarse field at the pixels ``where`` (N, 2), written from ``column`` of ``out`` (N, K) on."""
     for n in range(first, last):
-        y, x = where[n, 0], where[n, 1]
-        for k in range(plain):
-            out[n, k] = full[k, y, x]
-        _sample(coarse, y, x, step, smooth, out[n, plain:])
+        _sample(field, where[n, 0], where[n, 1], step, field.shape[2], out[n, column:])
+
+
+@_compiled
+def weighted_cells(first, last, samples, weight, step, out):  # type: ignore[no-untyped-def]
+    """Sums over cells of ``step`` pixels of ``weight`` x (``samples``, 1), by the cell's area: (rows, columns, 4)."""
+    height, width = weight.shape
+    area = np.float32(1.0 / (step * step))
+    for row in range(first, last):
+        for y in range(row * step, min(row * step + step, height)):
+            for x in range(width):
+                w = weight[y, x] * area
+                cell = out[row, x // step]
+                cell[0] += w * samples[y, x, 0]
+                cell[1] += w * samples[y, x, 1]
+                cell[2] += w * samples[y, x, 2]
+                cell[3] += w
+
+
+@_compiled
+def covariance_cells(first, last, samples, weight, centre, step, out):  # type: ignore[no-untyped-def]
+    """As `weighted_cells`, for the six products of what lies off the coarse field ``centre``, of every fourth pixel."""
+    height, width = weight.shape
+    g = np.empty(3, np.float32)
+    for row in range(first, last):
+        for y in range(row * step, min(row * step + step, height), 2):
+            for x in range(0, width, 2):
+                w = weight[y, x]
+                if w == 0:
+                    continue
+                _sample(centre, y, x, step, 3, g)
+                r, s, t = samples[y, x, 0] - g[0], samples[y, x, 1] - g[1], samples[y, x, 2] - g[2]
+                cell = out[row, x // step]
+                cell[0] += w * r * r
+                cell[1] += w * s * s
+                cell[2] += w * t * t
+                cell[3] += w * r * s
+                cell[4] += w * r * t
+                cell[5] += w * s * t
+                cell[6] += w
 
 
 @_compiled
@@ -153,7 +188,7 @@ def perceptron(first, last, features, w1, b1, w2, b2, w3, b3, out):  # type: ign
                 out[start + n, c] = h3[c, n] / total
 
 
-@_inlined
+@_part
 def _layer(x, weight, bias, out, rectify):  # type: ignore[no-untyped-def]
     for j in range(weight.shape[0]):
         for n in range(BLOCK):

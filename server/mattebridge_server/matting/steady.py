@@ -49,16 +49,20 @@ def steady_alpha(now: Moment, around: Sequence[Moment]) -> Float32:
 
     Neighbours are taken in the order given; one of another size is passed over. Averages of 0 are 0 and of 1 are 1.
     """
-    total, weight = now.alpha.copy(), np.ones_like(now.alpha)
-    soft = (now.alpha > 0) & (now.alpha < 1)
+    around = [other for other in around if other.alpha.shape == now.alpha.shape]
+    differs = (now.alpha > 0) & (now.alpha < 1)
     for other in around:
-        if other.alpha.shape != now.alpha.shape:
-            continue
-        change = cv2.absdiff(now.look, other.look)
-        largest = np.maximum(np.maximum(change[..., 0], change[..., 1]), change[..., 2])
-        band = largest[soft | ((other.alpha > 0) & (other.alpha < 1))]
-        still = min(float(np.median(band)) if band.size else 0.0, LARGEST_STILL_CHANGE) + 1e-5
+        differs |= other.alpha != now.alpha
+    at = np.flatnonzero(differs)
+    here, look = now.alpha.reshape(-1)[at], now.look.reshape(-1, 3)[at]
+    total, weight = here.copy(), np.ones_like(here)
+    for other in around:
+        change = np.abs(look - other.look.reshape(-1, 3)[at])
+        largest = np.maximum(np.maximum(change[:, 0], change[:, 1]), change[:, 2])
+        still = min(float(np.median(largest)) if at.size else 0.0, LARGEST_STILL_CHANGE) + 1e-5
         same = np.exp(np.float32(-0.5) * np.square(np.maximum(largest - np.float32(still), 0) / np.float32(still)))
-        total += same * other.alpha
+        total += same * other.alpha.reshape(-1)[at]
         weight += same
-    return np.asarray(np.clip(total / weight, 0, 1), np.float32)
+    alpha = now.alpha.copy()
+    alpha.reshape(-1)[at] = np.clip(total / weight, 0, 1)
+    return alpha

@@ -1,0 +1,136 @@
+"""What `edge` promises of one frame: better than its mask, exact where nothing is to decide, the same bits."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mattebridge.errors import InputError
+from mattebridge_server.demo.scenes import SHOTS, Frame
+from mattebridge_server.matting.band import open_band
+from mattebridge_server.matting.solve import SolveSettings, solve_alpha
+from mattebridge_server.metrics.matting import mad
+
+PLAIN = SolveSettings()
+
+
+def _signed_distance(mask: np.ndarray) -> np.ndarray:
+    inside = (mask > 0.5).astype(np.uint8)
+    return cv2.distanceTransform(1 - inside, cv2.DIST_L2, 5) - cv2.distanceTransform(inside, cv2.DIST_L2, 5)
+
+
+@pytest.mark.parametrize("name", SHOTS)
+def test_alpha_is_nearer_to_the_truth_than_the_mask_is(name: str, shots: dict[str, Frame]) -> None:
+    frame = shots[name]
+    alpha = solve_alpha(frame.plate, frame.mask, PLAIN)
+    assert alpha.dtype == np.float32
+    assert alpha.shape == frame.mask.shape
+    assert mad(alpha, frame.alpha) < mad(frame.mask, frame.alpha)
+
+
+def test_the_mean_error_over_the_shots_is_well_below_that_of_the_masks(shots: dict[str, Frame]) -> None:
+    ours = [mad(solve_alpha(frame.plate, frame.mask, PLAIN), frame.alpha) for frame in shots.values()]
+    masks = [mad(frame.mask, frame.alpha) for frame in shots.values()]
+    assert np.mean(ours) < 0.6 * np.mean(masks)
+
+
+@pytest.mark.parametrize("name", ["hair_highlights", "clutter", "defocus"])
+def test_solid_inside_stays_exactly_1_and_empty_outside_exactly_0(name: str, shots: dict[str, Frame]) -> None:
+    frame = shots[name]
+    alpha = solve_alpha(frame.plate, frame.mask, PLAIN)
+    unit = frame.mask.shape[0] / 1080
+    away = _signed_distance(frame.mask)
+    assert (alpha[away <= -PLAIN.depth * unit] == 1.0).all()
+    assert (alpha[away >= PLAIN.reach * unit] == 0.0).all()
+    assert alpha.min() >= 0.0
+    assert alpha.max() <= 1.0
+
+
+def test_a_plain_wall_behind_a_sharp_edge_is_left_exactly_empty() -> None:
+    """A grey card on a darker wall, with grain: beyond a few pixels nothing may be invented."""
+    rng = np.random.default_rng(3)
+    truth = np.zeros((270, 480), np.float32)
+    truth[60:, 160:320] = 1.0
+    plate = np.where(truth[..., None] > 0, np.float32(0.5), np.float32(0.08)) * np.ones(3, np.float32)
+    plate = (plate * (1 + 0.02 * rng.standard_normal(plate.shape))).astype(np.float32)
+    alpha = solve_alpha(plate, truth, PLAIN)
+    away = _signed_distance(truth)
+    assert float(np.abs(alpha - truth).mean()) < 0.002
+    assert float(alpha[away > 12].max()) < 0.02
+
+
+def test_the_number_of_threads_changes_no_bit(shots: dict[str, Frame]) -> None:
+    frame = shots["bright_hair_dark"]
+    before = cv2.getNumThreads()
+    results = []
+    try:
+        for threads in (1, 2, 3):
+            cv2.setNumThreads(threads)
+            results.append(solve_alpha(frame.plate, frame.mask, PLAIN, threads).tobytes())
+    finally:
+        cv2.setNumThreads(before)
+    assert results[0] == results[1] == results[2]
+
+
+def test_a_soft_mask_opens_its_own_band(shots: dict[str, Frame]) -> None:
+    frame = shots["soft_roto"]
+    soft = cv2.GaussianBlur(frame.mask, (0, 0), 20).astype(np.float32)
+    band = open_band(soft, 8.0, 4.0)
+    assert band is not None
+    assert band.open[(band.mask > 0.01) & (band.mask < 0.99)].all()
+    hard = open_band((soft > 0.5).astype(np.float32), 8.0, 4.0)
+    assert hard is not None
+    assert band.open.sum() > 2 * hard.open.sum()
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_a_mask_without_an_edge_is_returned_as_it_is(value: float, shots: dict[str, Frame]) -> None:
+    plate = shots["clutter"].plate
+    mask = np.full(plate.shape[:2], value, np.float32)
+    assert np.array_equal(solve_alpha(plate, mask, PLAIN), mask)
+
+
+def test_no_detail_gives_the_mask_back(shots: dict[str, Frame]) -> None:
+    frame = shots["clutter"]
+    assert np.array_equal(solve_alpha(frame.plate, frame.mask, SolveSettings(detail=0.0)), frame.mask)
+
+
+def test_a_smaller_reach_is_obeyed(shots: dict[str, Frame]) -> None:
+    frame = shots["dark_hair_bright"]
+    alpha = solve_alpha(frame.plate, frame.mask, SolveSettings(reach=24.0))
+    away = _signed_distance(frame.mask)
+    assert (alpha[away > 24.0 / 4] == 0.0).all()
+    assert mad(alpha, frame.alpha) < mad(frame.mask, frame.alpha)
+
+
+def test_a_mask_of_another_size_is_refused(shots: dict[str, Frame]) -> None:
+    with pytest.raises(InputError, match="479x270"):
+        solve_alpha(shots["clutter"].plate, np.zeros((270, 479), np.float32), PLAIN)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    height=st.integers(2, 70), width=st.integers(2, 90), seed=st.integers(0, 2**16),
+    level=st.sampled_from([0.0, 1e-6, 0.18, 1.0, 60000.0]), kind=st.sampled_from(["noise", "half", "dot", "soft"]),
+)  # fmt: skip
+def test_any_plate_and_mask_give_finite_alpha_in_range(
+    height: int, width: int, seed: int, level: float, kind: str
+) -> None:
+    rng = np.random.default_rng(seed)
+    plate = (rng.standard_normal((height, width, 3)) * level).astype(np.float32)
+    mask = np.zeros((height, width), np.float32)
+    if kind == "noise":
+        mask[:] = rng.random((height, width)) > 0.5
+    elif kind == "half":
+        mask[:, width // 2 :] = 1
+    elif kind == "dot":
+        mask[height // 2, width // 2] = 1
+    else:
+        mask[:] = rng.random((height, width))
+    alpha = solve_alpha(plate, mask, PLAIN, 1)
+    assert np.isfinite(alpha).all()
+    assert alpha.min() >= 0.0
+    assert alpha.max() <= 1.0
