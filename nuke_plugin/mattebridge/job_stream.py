@@ -112,6 +112,10 @@ class JobStream:
         self._retry_at = 0.0
         self._boot_id = ""
 
+    @property
+    def ended(self) -> bool:
+        return self.phase == "ended"
+
     def owns(self, number: int) -> bool:
         """Whether an answer with that request number is for this job."""
         return number in self._asked

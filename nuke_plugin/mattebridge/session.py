@@ -303,7 +303,7 @@ class ClientSession:
             if isinstance(step, Send):
                 self._sent_at = now
             stream = self._jobs.get(getattr(step, "key", ""))
-            if stream is not None and stream.phase == "ended":
+            if stream is not None and stream.ended:
                 self._jobs.pop(stream.key)
         return list(steps)
 
