@@ -1,0 +1,143 @@
+"""Alpha of a network's canvas back on the plate's pixels, with the plate as guide inside the band.
+
+The canvas has fewer pixels than the region it shows. Enlarging alone leaves a soft edge; the plate knows where the edge
+is. Over a few canvas pixels alpha is close to a linear function of the encoded plate's colour (He, Sun and Tang,
+"Guided Image Filtering", PAMI 2013; in small, "Fast Guided Filter", 2015): that function is fitted at the canvas's size
+and applied to the full plate, weighed by what it leaves unexplained against the detail that enlarging would lose: where
+alpha is smooth, or the plate does not show its edge, alpha is only enlarged. The guide must be the picture that the
+network saw (encoded, same look and gain), because it is in codes that its alpha mixes linearly.
+
+Outside the band nothing is touched: where the canvas is solid alpha is 1, where it is empty alpha is 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mattebridge.errors import InputError
+
+Float32 = NDArray[np.float32]
+Bools = NDArray[np.bool_]
+
+SOLID = 0.996
+"""Above it the canvas counts as solid, below one minus it as empty: half a step of the least contrast anyone sees."""
+
+_RADIUS = 2
+_SUPPORT = 2
+_NOISE = 2e-4
+_FULL_MASK = 0.999
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the canvas lies on the plate, in plate pixels; it may reach beyond the plate's edges."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+def restore(alpha: Float32, guide: Float32, mask: Float32 | None, placement: Placement | None = None) -> Float32:
+    """Alpha on the plate's grid, (H, W) float32 in 0..1.
+
+    ``alpha``: (h, w) float32 in 0..1 on the canvas. ``guide``: (H, W, 3) float32 codes in 0..1, the plate as the
+    network saw it but at its own resolution. ``mask``: (H, W) float32 coverage, asked only outside ``placement``, where
+    alpha is 1 if the mask is and 0 otherwise; None counts as empty. ``placement`` None means the whole plate. Raises
+    `InputError` where mask and plate differ in size.
+    """
+    height, width = guide.shape[:2]
+    if mask is not None and mask.shape != (height, width):
+        raise InputError(f"A mask of {mask.shape[1]}x{mask.shape[0]} does not fit the plate of {width}x{height}")
+    place = placement or Placement(0, 0, width, height)
+    result = np.zeros((height, width), np.float32)
+    if mask is not None:
+        result[mask >= _FULL_MASK] = 1
+    x0, y0 = max(0, place.x), max(0, place.y)
+    x1, y1 = min(width, place.x + place.width), min(height, place.y + place.height)
+    if x0 >= x1 or y0 >= y1:
+        return result
+    seen = guide[y0:y1, x0:x1]
+    margins = (y0 - place.y, place.y + place.height - y1, x0 - place.x, place.x + place.width - x1)
+    if any(margins):
+        seen = np.asarray(cv2.copyMakeBorder(seen, *margins, cv2.BORDER_REPLICATE), np.float32)
+    part = _enlarged(alpha, seen)
+    result[y0:y1, x0:x1] = part[margins[0] : margins[0] + y1 - y0, margins[2] : margins[2] + x1 - x0]
+    return result
+
+
+def _enlarged(alpha: Float32, guide: Float32) -> Float32:
+    """``alpha`` (h, w) at the size of ``guide`` (H, W, 3), refined by it inside the band."""
+    height, width = guide.shape[:2]
+    if alpha.shape == (height, width):
+        return alpha.astype(np.float32, copy=True)
+    solid, empty = (_everywhere_near(side, (width, height)) for side in (alpha >= SOLID, alpha <= 1 - SOLID))
+    shrinks = alpha.size > guide.shape[0] * guide.shape[1]
+    large = _resized(alpha, (width, height), cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    if not shrinks:
+        band = ~(solid | empty)
+        if band.any():
+            large = _guided(alpha, guide, large, band)
+    large = np.clip(large, 0, 1)
+    large[solid], large[empty] = 1, 0
+    return np.asarray(large, np.float32)
+
+
+def _everywhere_near(side: Bools, size: tuple[int, int]) -> Bools:
+    """Full-size pixels whose canvas neighbourhood, as far as a cubic kernel reaches, lies on one ``side``."""
+    kernel = np.ones((2 * _SUPPORT + 1, 2 * _SUPPORT + 1), np.uint8)
+    inside = cv2.erode(side.astype(np.uint8), kernel, borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(cv2.resize(inside, size, interpolation=cv2.INTER_NEAREST) > 0, np.bool_)
+
+
+def _resized(image: Float32, size: tuple[int, int], method: int) -> Float32:
+    return np.asarray(cv2.resize(np.ascontiguousarray(image), size, interpolation=method), np.float32)
+
+
+def _guided(alpha: Float32, guide: Float32, large: Float32, band: Bools) -> Float32:
+    """``large`` with the linear function of ``guide`` put in, where that is the smaller error."""
+    small = _resized(guide, (alpha.shape[1], alpha.shape[0]), cv2.INTER_AREA)
+    slope, offset, unexplained = _fit(small, alpha)
+    blurred = np.asarray(cv2.GaussianBlur(alpha, (0, 0), 1.0, borderType=cv2.BORDER_REPLICATE), np.float32)
+    detail = _box(np.square(alpha - blurred))
+    share = detail / (detail + unexplained + np.float32(1e-6))
+    size = (guide.shape[1], guide.shape[0])
+    slope, offset, share = (_resized(part, size, cv2.INTER_LINEAR) for part in (slope, offset, share))
+    refined = np.clip(np.einsum("nc,nc->n", guide[band], slope[band]) + offset[band], 0, 1)
+    result = large.copy()
+    result[band] += share[band] * (refined - result[band])
+    # Averaged down again it has to be what the network said.
+    missing = alpha - _resized(result, (alpha.shape[1], alpha.shape[0]), cv2.INTER_AREA)
+    result[band] += _resized(missing, size, cv2.INTER_CUBIC)[band]
+    return result
+
+
+def _fit(guide: Float32, alpha: Float32) -> tuple[Float32, Float32, Float32]:
+    """Per canvas pixel: slope (h, w, 3), offset (h, w), and the variance of alpha they leave unexplained (h, w)."""
+    mean_guide, mean_alpha = _box(guide), _box(alpha)
+    rows, columns = np.nonzero(_box((alpha > 0).astype(np.float32)) * _box((alpha < 1).astype(np.float32)) > 0)
+    centred = [(i, j) for i in range(3) for j in range(i, 3)]
+    covariance = np.empty((rows.size, 3, 3), np.float32)
+    for i, j in centred:
+        moment = _box(guide[..., i] * guide[..., j]) - mean_guide[..., i] * mean_guide[..., j]
+        covariance[:, i, j] = covariance[:, j, i] = moment[rows, columns]
+    covariance += np.float32(_NOISE) * np.eye(3, dtype=np.float32)
+    along = _box(guide * alpha[..., None]) - mean_guide * mean_alpha[..., None]
+    along = along[rows, columns]
+    fitted = np.linalg.solve(covariance, along[..., None])[..., 0]
+    spread = np.maximum(_box(alpha * alpha) - mean_alpha * mean_alpha, 0)[rows, columns]
+    slope = np.zeros(guide.shape, np.float32)
+    slope[rows, columns] = fitted
+    unexplained = np.zeros(alpha.shape, np.float32)
+    unexplained[rows, columns] = np.maximum(spread - (fitted * along).sum(axis=1), 0)
+    offset = mean_alpha - (slope * mean_guide).sum(axis=2)
+    return _box(slope), _box(offset), _box(unexplained)
+
+
+def _box(image: Float32) -> Float32:
+    size = 2 * _RADIUS + 1
+    return np.asarray(cv2.blur(image, (size, size), borderType=cv2.BORDER_REPLICATE), np.float32)
