@@ -57,7 +57,7 @@ class Host:
         site = Site.parse(setup.site) if setup.site else Site()
         folders = tuple(Path(folder) for folder in (*setup.folders, *site.models.folders))
         self._setup = setup
-        self._shelf = Shelf(device, folders)
+        self._shelf = Shelf(device, folders, budget_bytes=setup.budget_bytes)
         self._worker = Worker(
             self._shelf,
             Resources(
@@ -70,7 +70,7 @@ class Host:
 
     def start(self) -> None:
         """Say that jobs may come, and begin to take them."""
-        self._out.send(Ready(device=self._setup.device, models=self._shelf.describe()))
+        self._out.send(self._ready())
         threading.Thread(target=self._work, name="job", daemon=True).start()
         threading.Thread(target=self._beat, name="beat", daemon=True).start()
 
@@ -89,6 +89,15 @@ class Host:
             return False
         return True
 
+    def _ready(self) -> Ready:
+        shelf = self._shelf
+        return Ready(
+            device=self._setup.device,
+            models=shelf.describe(),
+            budget_bytes=shelf.budget_bytes,
+            used_bytes=shelf.used_bytes,
+        )
+
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             control = self._controls[job.key]
@@ -97,7 +106,7 @@ class Host:
             with self._lock:
                 del self._controls[job.key]
             if self._shelf.loaded != before:
-                self._out.send(Ready(device=self._setup.device, models=self._shelf.describe()))
+                self._out.send(self._ready())
             self._out.send(outcome)
 
     def _beat(self) -> None:
@@ -106,7 +115,7 @@ class Host:
             with self._lock:
                 control = next(iter(self._controls.values()), None)
             busy, stage = (control.busy_s, control.stage) if control is not None else (0.0, "")
-            self._out.send(Beat(busy_s=busy, stage=stage, loaded=self._shelf.loaded))
+            self._out.send(Beat(busy_s=busy, stage=stage, loaded=self._shelf.loaded, used_bytes=self._shelf.used_bytes))
 
 
 def limit_threads(threads: int) -> None:

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import msgspec
 
 from mattebridge.errors import EngineFailed, MatteBridgeError, OutOfMemory
-from mattebridge.messages import ErrorInfo
+from mattebridge.messages import ErrorInfo, JobRequest
 
 from ..pipeline.control import Control, Emit, Stopped
 from ..pipeline.runner import JobRun, Resources, Tally
+from .choice import settle_model, smaller_canvas
 from .shelf import Shelf
-from .wire import JobEnded, JobProgress, RunJob
+from .wire import JobEnded, JobProgress, JobWarning, RunJob
 
 log = logging.getLogger("mattebridge.engine")
 
@@ -44,14 +45,27 @@ class Worker:
         return outcome
 
     def _run(self, job: RunJob, emit: Emit, control: Control) -> JobEnded:
-        request = job.request
         control.checkpoint("load")
+        chosen = settle_model(job.request, self.shelf, self.resources.site, bool(job.plan))
+        request, why = chosen.request, chosen.why
+        while True:
+            try:
+                return done(job.key, self._with_model(job, request, why, emit, control))
+            except OutOfMemory as error:
+                smaller = None if job.plan or not request.fallback else smaller_canvas(request, self.shelf)
+                if smaller is None:
+                    raise
+                message = f"{error.message}: the whole shot is run again at preset {smaller.preset}"
+                emit(JobWarning(key=job.key, code="SMALLER_CANVAS", message=message))
+                request = smaller
+
+    def _with_model(self, job: RunJob, request: JobRequest, why: str, emit: Emit, control: Control) -> Tally:
         if request.model not in self.shelf.loaded:
             emit(JobProgress(key=job.key, stage=f"load {request.model}"))
-        model = self.shelf.get(request.model, request.precision)
-        run = JobRun(job.key, request, job.plan, model, self.resources, emit, control)
-        tally = run.plan_only() if request.kind == "plan" else run.run(spooled=bool(job.spool))
-        return done(job.key, tally)
+        model = self.shelf.get(request.model, request.precision, request.preset)
+        with self.shelf.in_use(request.model):
+            run = JobRun(job.key, request, job.plan, model, self.resources, emit, control)
+            return run.plan_only() if request.kind == "plan" else run.run(spooled=bool(job.spool), why=why)
 
 
 def done(key: str, tally: Tally) -> JobEnded:

@@ -1,78 +1,176 @@
-"""The models of one engine: which exist, which are installed, which are loaded."""
+"""The models of one engine: which exist, which are installed, which are loaded, and whether one more fits."""
 
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mattebridge.messages import ModelInfo
 
-from ..models.base import Device, LoadSpec, Model
+from ..models.base import Canvas, Device, LoadSpec, Model, ModelCard
 from ..models.describe import model_info
+from ..models.folders import is_installed
 from ..models.registry import Registry, load_registry
 from ..pipeline.params import card_params
+from .ledger import Ledger, Need
+
+HOST_SHARE = 0.8
+"""Of the host's memory, what models may take on a CPU device; the rest is for pictures."""
+DEVICE_SHARE = 0.92
+"""Of a GPU's memory, what models may take; the rest is the driver's and the display's."""
+FULL_HD = 1920 * 1080
 
 
 def parse_device(text: str, threads: int) -> Device:
-    """``cpu:0`` or ``cuda:1`` as a `Device`. Raises `ValueError`."""
+    """``cpu:0`` or ``cuda:1`` as a `Device` with its memory. Raises `ValueError`."""
     kind, _, index = text.partition(":")
-    if kind not in ("cpu", "cuda"):
-        raise ValueError(f"a device is cpu:N or cuda:N, not {text!r}")
-    return Device(kind="cpu" if kind == "cpu" else "cuda", index=int(index or 0), threads=threads)
+    if kind == "cpu":
+        return Device("cpu", int(index or 0), threads, _host_bytes())
+    if kind == "cuda":
+        return Device("cuda", int(index or 0), threads, _cuda_bytes(int(index or 0)))
+    raise ValueError(f"a device is cpu:N or cuda:N, not {text!r}")
 
 
 class Shelf:
-    """Loads models by name and keeps them for the next job. Used from one thread."""
+    """Loads models by name and keeps them for the next job, within the device's budget. Used from one thread.
 
-    def __init__(self, device: Device, folders: tuple[Path, ...], registry: Registry | None = None) -> None:
+    A model that runs is pinned; idle ones leave, least recently used first, when room is needed. A load that fails
+    leaves what was loaded before in service.
+    """
+
+    def __init__(
+        self, device: Device, folders: tuple[Path, ...], registry: Registry | None = None, budget_bytes: int = 0
+    ) -> None:
         self._device, self._folders = device, folders
         self._registry = registry or load_registry()
-        self._loaded: dict[tuple[str, str], Model] = {}
+        share = HOST_SHARE if device.kind == "cpu" else DEVICE_SHARE
+        self._ledger = Ledger(budget_bytes or int(device.memory_bytes * share))
+        self._loaded: dict[str, tuple[str, Model]] = {}
+        self._needs: dict[str, Need] = {}
 
     @property
     def registry(self) -> Registry:
         return self._registry
 
     @property
+    def device(self) -> Device:
+        return self._device
+
+    @property
+    def budget_bytes(self) -> int:
+        """What models may take together."""
+        return self._ledger.budget_bytes
+
+    @property
+    def used_bytes(self) -> int:
+        """What they take now, by the ledger."""
+        return self._ledger.used_bytes
+
+    @property
     def loaded(self) -> tuple[str, ...]:
         """Names of the models that hold memory now."""
-        return tuple(sorted({name for name, _ in self._loaded}))
+        return tuple(sorted(self._loaded))
 
-    def get(self, name: str, precision: str = "") -> Model:
-        """The model, loaded. Raises `ModelUnknown`, `ModelNotInstalled`, `OutOfMemory`."""
+    def get(self, name: str, precision: str = "", preset: str = "") -> Model:
+        """The model, loaded. Raises `ModelUnknown`, `ModelNotInstalled`, `OutOfMemory` with the numbers."""
+        card = self._registry.get(name).card
+        wanted = precision or (card.precisions[0] if card.precisions else "")
+        held = self._loaded.get(name)
+        need = self.need(name, wanted, preset)
+        admission = self._ledger.admit(need)
+        for other in admission.evict:
+            self._evict(other)
+        if held is not None and held[0] == wanted and name in self._loaded:
+            self._ledger.loaded(need)
+            self._needs[name] = need
+            return held[1]
+        model = self._load(name, wanted)
+        self._loaded[name] = (wanted, model)
+        self._needs[name] = need
+        self._ledger.loaded(need)
+        return model
+
+    @contextmanager
+    def in_use(self, name: str) -> Iterator[None]:
+        """The model runs inside the block and cannot be made to leave."""
+        self._ledger.pin(self._needs[name])
+        try:
+            yield
+        finally:
+            self._ledger.unpin(name)
+
+    def need_fits(self, name: str, precision: str = "", preset: str = "") -> None:
+        """Raises `OutOfMemory` with the numbers where the model could not be loaded and run now."""
+        self._ledger.admit(self.need(name, precision, preset))
+
+    def need(self, name: str, precision: str, preset: str = "") -> Need:
+        """What a model takes at a preset (its first where none is named), by measured peak or by its own formula."""
         cls = self._registry.get(name)
-        key = name, precision or (cls.card.precisions[0] if cls.card.precisions else "")
-        if key not in self._loaded:
-            model = cls()
-            model.load(LoadSpec(self._device, key[1], self._folders))
-            self._loaded[key] = model
-        return self._loaded[key]
+        card = cls.card
+        precision = precision or (card.precisions[0] if card.precisions else "")
+        chosen = next((p for p in card.presets if p.name == preset), card.presets[0] if card.presets else None)
+        side = (chosen.canvas_pixels if chosen else FULL_HD) ** 0.5
+        canvas = Canvas(round(side * 4 / 3), round(side * 3 / 4))
+        peak = cls().memory_need(canvas, card.window, precision)
+        weights = min(peak, cls().memory_need(Canvas(64, 64), 1, precision))
+        return Need(name, weights, peak)
 
     def unload(self) -> None:
         """Give everything back."""
-        for model in self._loaded.values():
-            model.unload()
-        self._loaded.clear()
+        for name in self.loaded:
+            self._evict(name)
+
+    def is_installed(self, card: ModelCard) -> bool:
+        """Whether the model's weights are on this machine."""
+        return is_installed(card, self._folders)
 
     def describe(self) -> tuple[ModelInfo, ...]:
         """Every model as the protocol shows it."""
         loaded = self.loaded
         return tuple(
-            model_info(cls.card, card_params(cls.card), installed=self._installed(cls), loaded=name in loaded)
+            model_info(cls.card, card_params(cls.card), installed=self.is_installed(cls.card), loaded=name in loaded)
             for name, cls in sorted(self._registry.classes.items())
         )
 
-    def _installed(self, cls: type[Model]) -> bool:
-        return all(any((folder / w.path).is_file() for folder in self._folders) for w in cls.card.weights)
+    def _load(self, name: str, precision: str) -> Model:
+        model = self._registry.get(name)()
+        model.load(LoadSpec(self._device, precision, self._folders))
+        if name in self._loaded:
+            self._evict(name)
+        return model
+
+    def _evict(self, name: str) -> None:
+        self._ledger.evicted(name)
+        _, model = self._loaded.pop(name)
+        model.unload()
 
 
 def execution_profile(device: Device) -> str:
     """What has to be equal for two runs to give the same bits: device, threads and the libraries that compute."""
-    import cv2
-    import numba
-    import numpy as np
+    from importlib.metadata import PackageNotFoundError, version
 
-    parts = [f"{device.kind}:{device.threads}", f"numpy {np.__version__}", f"opencv {cv2.__version__}"]
-    parts.append(f"numba {numba.__version__}")
+    parts = [f"{device.kind}:{device.threads}"]
+    for package in ("numpy", "opencv-python-headless", "numba", "torch", "diffusers", "transformers"):
+        try:
+            parts.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            continue
     text = ", ".join(parts)
     return f"{text} [{hashlib.sha256(text.encode()).hexdigest()[:8]}]"
+
+
+def _host_bytes() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError):  # Windows has no sysconf; its models' memory is then not bounded here
+        return 1 << 42
+
+
+def _cuda_bytes(index: int) -> int:
+    import torch
+
+    total: int = torch.cuda.get_device_properties(index).total_memory
+    return total

@@ -194,6 +194,9 @@ class Model(ABC):
     def unload(self) -> None:
         """Give all device memory back."""
 
+    def forget(self) -> None:
+        """Empty what is only kept to save work: latents, window results. The next run computes them again."""
+
     def digest(self) -> str:
         """Identifies code version and loaded weights; part of every frame's key."""
         return f"{self.card.name}/{self.card.version}"

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from mattebridge.errors import FrameError
 
 from ..matting.foreground import straight_foreground
+from ..matting.linear_light import solve_linear
+from ..matting.restore import Placement, restore
 from ..media import place, write_alpha, write_rgb
 from ..models.base import FrameResult, Model, ModelCard
 from .colour import is_scene_linear
@@ -20,7 +22,6 @@ from .outputs import KEY_ATTRIBUTE, Outputs, role_key
 from .params import resolve_params
 from .planner import Shot
 from .prepare import StillWindow
-from .region import paste
 from .store import FrameStore
 from .timing import Stages
 
@@ -110,10 +111,6 @@ class Finisher:
             return self._store.digest("background", frame)
         return self._model_of(FILLER).digest() if role == "cleanplate" else ""
 
-    def facts(self) -> dict[str, str | float]:
-        """Figures that only the finished frames can tell."""
-        return {}
-
     # -- stages ------------------------------------------------------------------------------------------------
 
     def _at_plate(self, frame: int, alpha: Float32) -> Float32:
@@ -121,25 +118,16 @@ class Finisher:
         region = self._shot.plan.region
         if region is None:
             return alpha
-        from ..matting.linear_light import solve_linear
-        from ..matting.restore import restore
-
         plate = self._store.plate(frame).pixels
-        mask = self._store.coverage("mask", frame)
-        outside = np.zeros(plate.shape[:2], np.float32) if mask is None else mask
+        x, y = region.offsets[self._inputs.index(frame)]
         light = self._shot.transform.light(plate)
         with self._stages.measure("restore"):
-            large = paste(alpha, region, self._inputs.index(frame), (plate.shape[1], plate.shape[0]), outside)
-            large = restore(large, self._shot.transform.forward(light), scale=self._scale())
+            guide, mask = self._shot.transform.forward(light), self._store.coverage("mask", frame)
+            large = restore(alpha, guide, mask, Placement(x, y, region.width, region.height))
         if not self._shot.plan.params.get("linear_light", True):
             return large
         with self._stages.measure("solve"):
             return solve_linear(light, large, self._shot.transform)
-
-    def _scale(self) -> float:
-        region = self._shot.plan.region
-        assert region is not None
-        return max(1.0, region.height / region.canvas[1])
 
     def _colours(self, frame: int, alpha: Float32, result: FrameResult) -> dict[str, Float32]:
         roles = set(self.roles)

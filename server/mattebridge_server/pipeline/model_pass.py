@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mattebridge.errors import OutOfMemory
 from mattebridge.messages import PromptInfo
 
 from ..models.base import FrameResult, Model, Prompt, Window
@@ -18,7 +19,7 @@ from .inputs import ShotInputs
 from .plan import ShotPlan
 from .planner import Shot
 from .prepare import DisplayFrames, DisplayWindow, LinearWindow
-from .store import FrameStore
+from .store import FrameStore, Warn
 from .windows import Span
 
 Float32 = NDArray[np.float32]
@@ -37,6 +38,7 @@ class ModelPass:
     inputs: ShotInputs
     store: FrameStore
     control: Control
+    warn: Warn
     layers: tuple[str, ...] = ()
 
     def results(self, todo: Sequence[int], told: StepTold) -> Iterator[FrameResult]:
@@ -65,9 +67,25 @@ class ModelPass:
         blend: Blend,
     ) -> Iterator[FrameResult]:
         window = self._window(role, inside, chosen, display)
-        for result in self.model.run(window, self.shot.plan.params, self.control.checkpoint):
+        for result in self._results_of(window):
             if (whole := blend.add(span, result)) is not None:
                 yield whole
+
+    def _results_of(self, window: Window) -> Iterator[FrameResult]:
+        """The model's results; when memory runs out, once more with the caches empty, without repeating a frame."""
+        given: set[int] = set()
+        params, checkpoint = self.shot.plan.params, self.control.checkpoint
+        try:
+            for result in self.model.run(window, params, checkpoint):
+                given.add(result.number)
+                yield result
+            return
+        except OutOfMemory as error:
+            self.warn("CACHES_FREED", f"{error.message}: caches freed, the window is tried again", None)
+        self.model.forget()
+        for result in self.model.run(window, params, checkpoint):
+            if result.number not in given:
+                yield result
 
     def _window(
         self, role: str, inside: tuple[int, ...], chosen: tuple[int, ...], display: DisplayFrames | None

@@ -33,6 +33,7 @@ from .plan import ShotPlan, parse_plan
 from .planner import Shot, obey_plan, plan_shot, require_inputs
 from .region import paste
 from .reporter import Reporter
+from .seam_watch import SeamWatch
 from .store import FrameStore, MaskRule
 from .tail import FINISH_QUEUE, Tail
 from .timing import Stages, peak_memory_bytes
@@ -108,11 +109,12 @@ class JobRun:
             make_folders(outputs, todo)
             for folder in {outputs.path(role, frame).parent for role in outputs.roles for frame in todo[:1]}:
                 remove_stale_temporaries(str(folder))
-            model_pass = ModelPass(self._model, shot, self._inputs, store, self._control, layers)
+            model_pass = ModelPass(self._model, shot, self._inputs, store, self._control, self._tell.warn, layers)
+            seams = SeamWatch(shot.plan, self._inputs)
             with Tail(finisher, keys, self._tell.written) as tail:
-                for result in model_pass.results(todo, self._step):
+                for result in seams.watch(model_pass.results(todo, self._step)):
                     tail.take(result)
-            return Tally(len(todo), len(outputs.fresh), {**self._facts(shot), **finisher.facts()})
+            return Tally(len(todo), len(outputs.fresh), {**self._facts(shot), **seams.facts()})
 
     # -- the shot ------------------------------------------------------------------------------------------------
 
@@ -172,7 +174,8 @@ class JobRun:
         shot = plan_shot(self._inputs, request, tracker.card, tracker.digest(), self._res.site, self._control)
         store = self._store(shot)
         try:
-            found = ModelPass(tracker, shot, self._inputs, store, self._control).results(self._inputs.shot, self._step)
+            walk = ModelPass(tracker, shot, self._inputs, store, self._control, self._tell.warn)
+            found = walk.results(self._inputs.shot, self._step)
             return keep_track(self._on_plate(shot, found), self._inputs, make, shot.header, folder)
         finally:
             store.close()

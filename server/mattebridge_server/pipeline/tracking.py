@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mattebridge.errors import UsageError
 from mattebridge.frames import FrameSet
 
-from ..media import write_alpha
+from ..media import FrameHeader, write_alpha
 from ..models.base import FrameResult
 from .inputs import ShotInputs, missing_frames
 
