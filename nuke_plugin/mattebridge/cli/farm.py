@@ -1,0 +1,249 @@
+"""``farm``: job bundles for a render farm, and the commands that a bundle's tasks run on the workers."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any, Optional
+
+from ..errors import MatteBridgeError, UsageError
+from ..frames import FrameSet
+from ..requests import plan_bytes
+from . import need
+
+FARM_EXAMPLES = """\
+examples:
+  mattebridge plan --plate plate.####.exr --mask roto.####.exr --plate-space ACEScg --out shot.json
+  mattebridge farm bundle --plan shot.json --alpha alpha.####.exr --out shot_bundle
+  mattebridge farm submit shot_bundle                          AWS Deadline Cloud
+  openjd run shot_bundle/template.json --job-param file://shot_bundle/parameters.json --step Verify --run-dependencies
+  mattebridge farm task --bundle shot_bundle --index 3         one chunk, for any other scheduler
+  mattebridge farm verify --bundle shot_bundle                 is every frame there and right?
+
+exit status of a task: 0 done, 2 usage, 3 bad input (a retry will not help), 4 server lost (retry), 5 out of memory
+(retry on a larger host), 6 cancelled, 7 refused
+"""
+PATH_FLAGS = (
+    ("plate", "plate", "plate, where not the one of the plan"),
+    ("mask", "mask", "mask, likewise"),
+    ("core", "core", "core mask, likewise"),
+    ("garbage", "garbage", "garbage mask, likewise"),
+    ("alpha", "out", "where the alpha goes; {version} becomes the next version"),
+    ("fgr", "fgr", "straight foreground, RGB"),
+    ("comp-over", "comp_over", "background for a comp ..."),
+    ("comp", "comp", "... and where the comp goes"),
+    ("cleanplate", "cleanplate", "the plate without the subject"),
+    ("frames", "frames", "frames to write (default: the shot)"),
+    ("view", "view", "the view that %%V and %%v stand for"),
+    ("plate-layer", "plate_layer", "layer of the plate, where not the one of the plan"),
+    ("label", "label", "what others in the queue see"),
+)
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add `farm` and its commands to the command line."""
+    raw = argparse.RawDescriptionHelpFormatter
+    farm = subparsers.add_parser("farm", help="job bundles for a farm", formatter_class=raw, epilog=FARM_EXAMPLES)
+    commands = farm.add_subparsers(dest="farm_command", required=True, metavar="COMMAND")
+    _add_bundle(commands)
+    _add_submit(commands)
+    task = commands.add_parser("task", help="matte one chunk; safe to repeat")
+    _add_shot(task)
+    which = task.add_mutually_exclusive_group()
+    which.add_argument("--frames", default="", metavar="R", help="frames to write (default: all)")
+    which.add_argument(
+        "--index", type=int, default=None, metavar="N", help="the Nth chunk, from 0, as array jobs count"
+    )
+    task.add_argument("--chunk", type=int, default=0, metavar="N", help="frames in a chunk (default: the bundle's)")
+    task.add_argument("--session", default="", metavar="DIR", help="use the server of this session (default: none)")
+    _add_engine(task)
+    _add_report(task)
+    enter = commands.add_parser("enter", help="start the server of a worker session and load its model")
+    _add_shot(enter)
+    _add_engine(enter)
+    enter.add_argument("--session", required=True, metavar="DIR", help="the session's working folder")
+    leave = commands.add_parser("exit", help="stop the server of a worker session; one that is gone is a success")
+    leave.add_argument("--session", required=True, metavar="DIR", help="the session's working folder")
+    verify = commands.add_parser("verify", help="is every frame there, made from this plan, finite and without seams?")
+    _add_shot(verify)
+    verify.add_argument("--frames", default="", metavar="R", help="frames to look at (default: all)")
+    verify.add_argument("--chunk", type=int, default=0, metavar="N", help="frames of a task, to look for seams")
+    _add_report(verify)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit status. Errors of the tree are raised: the command line prints them."""
+    command = {
+        "bundle": _bundle,
+        "submit": _submit,
+        "task": _task,
+        "enter": _enter,
+        "exit": _exit,
+        "verify": _verify,
+    }[args.farm_command]
+    return command(args)
+
+
+def _add_bundle(commands: Any) -> None:
+    bundle = commands.add_parser("bundle", help="write a job bundle that any OpenJD scheduler runs")
+    bundle.add_argument("--plan", required=True, metavar="FILE", help="made by `mattebridge plan`")
+    bundle.add_argument("--chunk", type=int, default=0, metavar="N", help="frames for each task (default: recommended)")
+    bundle.add_argument("--out", default="", metavar="DIR", help="default: the plan's name with _bundle")
+    for flag, _, about in PATH_FLAGS:
+        bundle.add_argument(f"--{flag}", default="", help=about)
+    bundle.add_argument("--overwrite", action="store_true", help="replace files that were made otherwise")
+    bundle.add_argument("--version", type=int, default=0, metavar="N", help="what {version} is (default: the next)")
+    bundle.add_argument("--name", default="", help="the job's name")
+    bundle.add_argument("--command", dest="mattebridge", default="mattebridge", help="how workers call mattebridge")
+    bundle.add_argument("--task-timeout", type=int, default=0, metavar="S", help="default: ten times the expected time")
+    _add_engine(bundle)
+
+
+def _add_submit(commands: Any) -> None:
+    submit = commands.add_parser("submit", help="hand a bundle to AWS Deadline Cloud")
+    submit.add_argument("bundle", metavar="DIR", help="made by `mattebridge farm bundle`")
+    submit.add_argument("arguments", nargs="*", help="further arguments of `deadline bundle submit`, after --")
+
+
+def _add_shot(parser: argparse.ArgumentParser) -> None:
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--bundle", default="", metavar="DIR", help="made by `mattebridge farm bundle`")
+    source.add_argument("--plan", default="", metavar="FILE", help="the plan of a bundle")
+    parser.add_argument("--folder", action="append", default=[], metavar="ROLE=DIR", help="where a folder lies here")
+
+
+def _add_engine(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default="", metavar="cpu:0|cuda:0", help="default: as the model needs")
+    parser.add_argument("--threads", type=int, default=0, metavar="N", help="threads of the engine (2)")
+    parser.add_argument("--models-dir", default="", metavar="DIR", help="folder of the weights")
+
+
+def _add_report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--report", default="plain", choices=("plain", "openjd", "json"), help="the form of its lines")
+    parser.add_argument("--json", dest="report", action="store_const", const="json", help="as --report json")
+
+
+def _bundle(args: argparse.Namespace) -> int:
+    farm, shots = need("mattebridge_server.farm.bundle"), need("mattebridge_server.farm.shot")
+    fields = {field: getattr(args, flag.replace("-", "_")) for flag, field, _ in PATH_FLAGS}
+    shot = shots.with_paths(plan_bytes(args.plan), {**fields, "overwrite": args.overwrite}, args.version)
+    choices = farm.Choices(
+        chunk=args.chunk,
+        name=args.name,
+        command=args.mattebridge,
+        device=args.device,
+        threads=args.threads or farm.Choices.threads,
+        models_folder=str(Path(args.models_dir).absolute()) if args.models_dir else "",
+        task_timeout_s=args.task_timeout,
+    )
+    plan = Path(args.plan)
+    made = farm.make_bundle(shot, Path(args.out) if args.out else plan.with_name(f"{plan.stem}_bundle"), choices)
+    needs = made.spec.needs
+    gpu = f", {needs.gpus} GPU with {needs.gpu_memory_mib} MiB" if needs.gpus else ""
+    print(f"{made.folder}: {len(made.frames)} frames of {shot.request.out}")
+    print(f"  chunks of {made.spec.chunk} frames; a worker needs {needs.vcpus} cores, {needs.memory_mib} MiB{gpu}")
+    return 0
+
+
+def _submit(args: argparse.Namespace) -> int:
+    status: int = need("mattebridge_server.farm.submit").submit(Path(args.bundle), args.arguments)
+    return status
+
+
+def _task(args: argparse.Namespace) -> int:
+    tasks = need("mattebridge_server.farm.task")
+    shot = _shot(args)
+    frames = FrameSet.parse(args.frames) if args.frames else shot.frames
+    if args.index is not None:
+        chunk = args.chunk or int(_parameters(args).get("ChunkSize", 0))
+        if chunk < 1:
+            raise UsageError("the size of a chunk is not known", remedy="Add --chunk N, or give --bundle DIR.")
+        frames = tasks.frames_of_index(shot, chunk, args.index)
+    session = Path(args.session) if args.session else None
+    tasks.run_task(shot, frames, session, _recipe(args), _report(args))
+    return 0
+
+
+def _enter(args: argparse.Namespace) -> int:
+    session, tasks = need("mattebridge_server.farm.session"), need("mattebridge_server.farm.task")
+    folder = Path(args.session)
+    report = _report(args, "openjd")
+    try:
+        shot = _shot(args)
+        started = session.begin(folder, _recipe(args))
+        tasks.warm_up(shot, folder, report)
+    except MatteBridgeError as error:
+        report.failed(error)
+        session.end(folder)
+        raise
+    settings = session.session_settings(folder)
+    print(f"openjd_env: MATTEBRIDGE_RUNTIME={settings.runtime_dir}")
+    print(f"openjd_env: MATTEBRIDGE_CONFIG={settings.config_dir}")
+    report.status(f"ready: {shot.plan.model} on {started.server.endpoint} (process {started.server.pid})")
+    return 0
+
+
+def _exit(args: argparse.Namespace) -> int:
+    _report(args, "openjd").status(need("mattebridge_server.farm.session").end(Path(args.session)))
+    return 0
+
+
+def _verify(args: argparse.Namespace) -> int:
+    report, shot = _report(args), _shot(args)
+    frames = FrameSet.parse(args.frames) if args.frames else shot.frames
+    chunk = args.chunk or int(_parameters(args).get("ChunkSize", 0))
+    verified = need("mattebridge_server.farm.verify").verify(shot, frames, chunk, report.progress)
+    for warning in verified.warnings:
+        report.status(f"warning: {warning}")
+    try:
+        verified.raise_problem()
+    except MatteBridgeError as error:
+        report.failed(error)
+        raise
+    seam = f", seam {verified.seam.ratio:.2f}" if verified.seam is not None and verified.seam.borders else ""
+    report.status(f"{len(frames)} frames are right{seam}")
+    return 0
+
+
+def _shot(args: argparse.Namespace) -> Any:
+    shots = need("mattebridge_server.farm.shot")
+    file = args.plan or str(Path(args.bundle) / "plan.json")
+    folders = {}
+    for text in args.folder:
+        role, equals, folder = text.partition("=")
+        if not equals or not folder:
+            raise UsageError(f"{text!r} is not ROLE=DIR")
+        folders[role] = folder
+    return shots.relocated(shots.read_shot(plan_bytes(file), file), folders)
+
+
+def _recipe(args: argparse.Namespace) -> Any:
+    known = _parameters(args)
+    folder = args.models_dir or known.get("ModelsFolder", "")
+    return need("mattebridge_server.farm.session").Recipe(
+        device=args.device or known.get("Device", "cpu:0"),
+        threads=args.threads or int(known.get("Threads", 2)),
+        models_folders=(str(Path(folder).absolute()),) if folder else (),
+    )
+
+
+def _parameters(args: argparse.Namespace) -> dict[str, str]:
+    """The values of the bundle's parameters; empty without a bundle."""
+    if not getattr(args, "bundle", ""):
+        return {}
+    import json
+
+    file = Path(args.bundle) / "parameters.json"
+    try:
+        values: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"this is no job bundle: {error}", file=args.bundle) from None
+    return values
+
+
+def _report(args: argparse.Namespace, form: Optional[str] = None) -> Any:
+    return need("mattebridge_server.farm.report").REPORTS[form or args.report](_line)
+
+
+def _line(text: str) -> None:
+    print(text, flush=True)

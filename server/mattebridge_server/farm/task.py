@@ -1,0 +1,128 @@
+"""One task: a chunk of a shot, matted through the session's server or in this process.
+
+A task is safe to repeat. Frames that are on disk with the right key are kept, so that a second run makes only what is
+missing; a job that was cancelled, or lost its server, leaves whole frames behind.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+
+from mattebridge.client import Client
+from mattebridge.errors import Cancelled, MatteBridgeError, UsageError
+from mattebridge.frames import FrameSet
+from mattebridge.messages import TERMINAL, Done, JobRequest
+from mattebridge.settings import Settings
+
+from ..engine.local import run_local
+from ..site import find_site
+from .chunking import evened_chunks
+from .report import Report
+from .session import Recipe, ensure, session_settings
+from .shot import FarmShot
+
+Tell = Callable[[object], None]
+
+WARM_UP = "plan"
+"""A job of this kind under the frozen plan loads the model and looks at one header: it warms a server, and no more."""
+
+
+def warm_up(shot: FarmShot, session: Path, report: Report) -> None:
+    """Have the session's server load the model and agree to the plan. Raises what it refuses the plan with."""
+    request = replace(shot.request, kind=WARM_UP, frames=shot.plan.frames)
+    report.status(f"loading {shot.plan.model}")
+    with Client.connect(settings=session_settings(session)) as client, _signals() as stop:
+        job = client.submit(request, shot.text)
+        stop.act = job.cancel
+        job.wait()
+
+
+def run_task(shot: FarmShot, frames: FrameSet, session: Path | None, recipe: Recipe, report: Report) -> Done:
+    """Matte ``frames``. Raises the typed error that the job ended with, after the report heard of it."""
+    request = replace(shot.request, frames=str(frames), shot=shot.plan.frames)
+    ended: list[bool] = []
+
+    def tell(event: object) -> None:
+        ended.extend([True] * isinstance(event, TERMINAL))
+        report.event(event)
+
+    with _signals() as stop:
+        try:
+            if session is None:
+                return _here(request, shot.text, recipe, tell, stop)
+            report.status(f"on the server of this session (process {ensure(session).server.pid})")
+            return _there(request, shot.text, session, tell, stop)
+        except MatteBridgeError as error:
+            report.failed(error)
+            error.details["told"] = bool(ended)
+            raise
+
+
+def frames_of_index(shot: FarmShot, chunk: int, index: int) -> FrameSet:
+    """The ``index``-th chunk, counted from 0, as array jobs count. Raises `UsageError` beyond the last."""
+    chunks = evened_chunks(shot.frames, chunk)
+    if not 0 <= index < len(chunks):
+        raise UsageError(
+            f"there is no chunk {index}: {len(shot.frames)} frames make {len(chunks)} chunks of at most {chunk}",
+            remedy=f"Give the array job the indices 0-{len(chunks) - 1}.",
+        )
+    return chunks[index]
+
+
+def _there(request: JobRequest, plan: bytes, session: Path, tell: Tell, stop: _Stop) -> Done:
+    with Client.connect(settings=session_settings(session)) as client:
+        job = client.submit(request, plan)
+        stop.act = job.cancel
+        for event in job.events():
+            tell(event)
+        return job.wait()
+
+
+def _here(request: JobRequest, plan: bytes, recipe: Recipe, tell: Tell, stop: _Stop) -> Done:
+    stop.act = stop.asked.set
+    return run_local(
+        request,
+        plan,
+        tell,
+        stop.asked.is_set,
+        device=recipe.device,
+        threads=recipe.threads,
+        folders=recipe.models_folders,
+        site=find_site(Settings.from_environment().site_file, {}),
+    )
+
+
+class _Stop:
+    """What a signal does: ``act``, which ends the job in good order; without a job, and the second time, leave."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+        self.act: Callable[[], None] | None = None
+
+    def __call__(self, number: int, _frame: FrameType | None) -> None:
+        again = self.asked.is_set()
+        self.asked.set()
+        if again or self.act is None:
+            raise Cancelled(f"stopped by {signal.Signals(number).name}")
+        self.act()
+
+
+@contextmanager
+def _signals() -> Iterator[_Stop]:
+    """SIGTERM and Ctrl-C cancel the job and wait for its end; the second one leaves at once."""
+    stop = _Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
