@@ -83,7 +83,7 @@ class Engine:
         params, key = job.request.params, job.key
         frames = frames_of(job.request.frames)
         size = int(params.get("window", 4))
-        kept = [frame for frame in frames if self.target(job, frame).exists()]
+        kept = [frame for frame in frames if job.request.out and self.target(job, frame).exists()]
         self.send(wire.JobStarted(key=key, frames=len(frames) - len(kept), fresh=len(kept), model="edge"))
         written = 0
         for number in range(0, len(frames), size):
@@ -92,17 +92,25 @@ class Engine:
                 reach("window-before", window[0])
                 self.send(wire.JobStep(key=key, window=number // size, frames=tuple(window)))
             for frame in window:
-                if key in self.stop and not params.get("deaf"):
-                    outcome = "cancelled" if self.stop[key] == "cancel" else "preempted"
-                    return wire.JobEnded(key=key, outcome=outcome, written=written)
+                if self.stopped(job):
+                    return self.interrupted(job, written)
                 if frame not in kept:
                     failed = self.frame(job, frame)
                     if failed is not None:
                         return wire.JobEnded(key=key, outcome="failed", error=failed)
+                    if self.stopped(job):
+                        return self.interrupted(job, written)
                     written += 1
                 self.tell(job, frame, frame in kept)
         facts: dict[str, bool | int | float | str] = {"attempt": job.attempt}
         return wire.JobEnded(key=key, outcome="done", written=written, kept=len(kept), facts=facts, plan=job.plan)
+
+    def stopped(self, job: wire.RunJob) -> bool:
+        return job.key in self.stop and not job.request.params.get("deaf")
+
+    def interrupted(self, job: wire.RunJob, written: int) -> wire.JobEnded:
+        outcome = "cancelled" if self.stop[job.key] == "cancel" else "preempted"
+        return wire.JobEnded(key=job.key, outcome=outcome, written=written)
 
     def frame(self, job: wire.RunJob, frame: int) -> ErrorInfo | None:
         params = job.request.params
@@ -113,7 +121,7 @@ class Engine:
                 log.write(f"{job.key} {frame} {os.getpid()}\n")
             (steps / f"at-{frame}").touch()
             while not (steps / "go-all").exists() and not (steps / f"go-{frame}").exists():
-                if job.key in self.stop and not params.get("deaf"):
+                if self.stopped(job):
                     break
                 time.sleep(0.002)
         time.sleep(float(params.get("step_s", 0.0)))
@@ -129,7 +137,7 @@ class Engine:
             os.kill(os.getpid(), signal.SIGSTOP)
         if frame == params.get("fail_at"):
             return ErrorInfo("BAD_FRAME", "the plate is truncated", "Render it again.", "plate.exr", frame)
-        if not (job.key in self.stop and not params.get("deaf")):
+        if not self.stopped(job):
             self.write(job, frame)
         return None
 
@@ -137,6 +145,8 @@ class Engine:
         return Path(job.request.out.replace("####", f"{frame:04d}"))
 
     def write(self, job: wire.RunJob, frame: int) -> None:
+        if not job.request.out:
+            return
         target = self.target(job, frame)
         target.parent.mkdir(parents=True, exist_ok=True)
         reach("temporary-before", frame)
@@ -153,7 +163,7 @@ class Engine:
     def tell(self, job: wire.RunJob, frame: int, kept: bool) -> None:
         target = self.target(job, frame)
         if not target.exists():
-            return
+            return  # the job was stopped before it was written
         if job.spool:
             self.send(wire.JobResult(key=job.key, role="alpha", frame=frame, name=target.name))
         self.send(wire.JobFrame(key=job.key, frame=frame, path=str(target), digest=f"d{frame}", kept=kept))

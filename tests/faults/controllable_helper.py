@@ -1,4 +1,4 @@
-"""A path helper whose answers a test decides by the plate's name: ``hang`` sleeps, ``die`` dies, ``missing`` refuses."""
+"""A path helper whose answer the plate's name decides: ``hang`` sleeps, ``die`` dies, ``missing`` refuses."""
 
 from __future__ import annotations
 

@@ -6,9 +6,12 @@ import json
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -109,6 +112,25 @@ class Broker:
         self.process.send_signal(signal.SIGTERM)
         return self.wait(timeout_s)
 
+    def page(self, path: str) -> tuple[int, str]:
+        """Status and text of a page of the metrics port."""
+        url = f"http://127.0.0.1:{self.orders['args']['metrics_port']}{path}"
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def metrics(self) -> dict[str, float]:
+        """Every figure by name, labels included as they are written."""
+        lines = [line for line in self.page("/metrics")[1].splitlines() if not line.startswith("#")]
+        return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines}
+
+    def restarts(self, client: Client) -> int:
+        """How often engines died so far."""
+        return sum(engine.restarts for engine in client.status().engines)
+
     def log(self) -> str:
         path = self.folder / "r" / "server.jsonl"
         return path.read_text(encoding="utf-8") if path.exists() else ""
@@ -149,6 +171,7 @@ class Client:
         self.boot_id = ""
         self.number = 0
         self.blobs: tuple[bytes, ...] = ()
+        self.credit: dict[str, int] = {}
 
     def send(self, message: Any, *blobs: bytes) -> None:
         self.socket.send_multipart(codec.encode(message, blobs))
@@ -233,8 +256,8 @@ class Client:
 
 
 def request(**fields: Any) -> m.JobRequest:
-    """A job of one frame that writes nothing anybody looks at, unless said otherwise."""
-    known: dict[str, Any] = {"plate": "/plate.####.exr", "out": "/dev/null/####", "frames": "1001", "priority": "batch"}
+    """A job of one frame that writes nothing, unless said otherwise."""
+    known: dict[str, Any] = {"plate": "/plate.####.exr", "frames": "1001", "priority": "batch"}
     known.update(fields)
     return m.JobRequest(**known)
 
@@ -251,6 +274,12 @@ def until(ask: Callable[[], Answer | None], timeout_s: float = 15.0, every_s: fl
         time.sleep(every_s)
 
 
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
 def ran(steps: Path) -> list[tuple[str, int]]:
     """Every frame that an engine computed, in order: (job, frame)."""
     path = steps / "ran"
@@ -262,4 +291,4 @@ def served(folder: Path) -> rendezvous.Rendezvous | None:
     return rendezvous.read(folder / "r")
 
 
-__all__ = ["Broker", "Client", "Iterator", "ran", "request", "served", "until"]
+__all__ = ["Broker", "Client", "Iterator", "free_port", "ran", "request", "served", "until"]

@@ -67,11 +67,16 @@ class AllowList:
         return len(self._keys)
 
 
-async def answer_zap(context: zmq.asyncio.Context, allowed: AllowList) -> None:
-    """Serve ZAP (ZeroMQ RFC 27) for this context until cancelled. Bind before any CURVE socket is bound."""
+def zap_socket(context: zmq.asyncio.Context) -> zmq.asyncio.Socket:
+    """The socket that libzmq asks about keys. It has to be bound before a CURVE socket is: handshakes begin at once."""
     socket = context.socket(zmq.ROUTER)
     socket.linger = 0
     socket.bind("inproc://zeromq.zap.01")
+    return socket
+
+
+async def answer_zap(socket: zmq.asyncio.Socket, allowed: AllowList) -> None:
+    """Serve ZAP (ZeroMQ RFC 27) until cancelled."""
     try:
         while True:
             parts = await socket.recv_multipart()

@@ -15,14 +15,17 @@ from mattebridge.messages import JobRequest, Put
 
 from .journal import Change, ResultRow
 
+LOCAL_USER = "local"
+"""Whoever reaches the ipc socket: this user, because its folder is closed to all others."""
+
 
 @dataclass(frozen=True)
 class Peer:
-    """One connection: which of our sockets, and the peer's routing id there. ``user`` is its CURVE key, or "local"."""
+    """One connection: which of our sockets, and the peer's routing id. ``user``: its CURVE key or `LOCAL_USER`."""
 
     socket: str
     address: bytes
-    user: str = field(default="local", compare=False)
+    user: str = field(default=LOCAL_USER, compare=False)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ from .decode import decode_event, decode_request, encode, encode_request
 from .effects import Forget, Offer, Outbox, Peer, SendLast
 from .journal import EventRow, JobRow, ResultRow
 from .requests import PathBack, through_socket
+
+log = logging.getLogger("mattebridge.broker")
 
 ENDED = frozenset(("done", "failed", "cancelled"))
 PROGRESS_EVERY_S = 0.1
@@ -160,6 +163,8 @@ class JobBook:
         elif outcome == "failed":
             record.error = error_info(error or MatteBridgeError("the job failed without a reason"))
             self.failures[record.error.code] += 1
+            place = {"job": record.key, "code": record.error.code, "frame": record.error.frame}
+            log.error("job failed: %s", record.error.message, extra=place)
             self.event(record, Failed, error=record.error)
         else:
             self.event(record, CancelledEvent, written=len(record.written))

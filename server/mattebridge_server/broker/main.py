@@ -145,8 +145,8 @@ def configure(args: Arguments, settings: Settings) -> Config:
 async def _serve(config: Config, settings: Settings, lock: FileLock, holder: Holder) -> int:
     service = Service(config)
     try:
-        endpoints = service.bind()
-    except zmq.ZMQError as error:
+        endpoints = await service.bind()
+    except (zmq.ZMQError, OSError) as error:
         raise UsageError(f"cannot listen: {error}", remedy="Choose another --bind.") from error
     lock.describe(replace(holder, endpoint=endpoints[0]))
     server_key = "" if endpoints[0].startswith("ipc://") else config.keys.public

@@ -23,7 +23,7 @@ from mattebridge.messages import PROTOCOL_MAJOR, PROTOCOL_MINOR, TERMINAL, Rejec
 from ..crashpoints import reach
 from ..engine import wire
 from . import effects as do
-from .auth import answer_zap
+from .auth import answer_zap, zap_socket
 from .config import Config
 from .decode import decode_event, encode
 from .desk import About, Desk
@@ -80,14 +80,17 @@ class Service:
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopped = asyncio.Event()
         self._busy_at = now
+        self._metrics: asyncio.Server | None = None
         self._fault: BaseException | None = None
 
     # -- life ------------------------------------------------------------------------------------------------------
 
-    def bind(self) -> list[str]:
-        """Listen on the local endpoint and on every ``--bind``; the endpoints as they came out."""
+    async def bind(self) -> list[str]:
+        """Listen on the local endpoint, every ``--bind`` and the metrics port; the endpoints as they came out."""
         config = self.config
-        self._task(answer_zap(self.context, config.allowed))
+        if config.metrics_port is not None:
+            self._metrics = await serve_metrics(self, config.metrics_port)
+        self._task(answer_zap(zap_socket(self.context), config.allowed))
         for endpoint in (config.local, *config.binds):
             keys = None if endpoint.startswith("ipc://") else config.keys
             self.endpoints.append(self.sockets.bind(endpoint, keys))
@@ -98,15 +101,10 @@ class Service:
         recover(self.loop.time(), self.config, self.journal, self.book, self.floor, self.spool)
         self.sockets.listen()
         self.helper.warm()
-        metrics = None
-        if self.config.metrics_port is not None:
-            metrics = await serve_metrics(self, self.config.metrics_port)
         for work in (self._flush_forever(), self._tick_forever(), self._prune_forever()):
             self._task(work)
         self._dirty.set()
         await self._stopped.wait()
-        if metrics is not None:
-            metrics.close()
         await self._close()
         if self._fault is not None:
             raise self._fault
@@ -126,7 +124,8 @@ class Service:
         self._dirty.set()
 
     async def _close(self) -> None:
-        await asyncio.sleep(0)
+        if self._metrics is not None:
+            self._metrics.close()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -140,7 +139,7 @@ class Service:
 
     def _incoming(self, peer: do.Peer, parts: list[bytes]) -> None:
         allowed = self.config.allowed
-        local = peer.user == "local"
+        local = peer.user == do.LOCAL_USER
         if not local and not allowed.allows(peer.user):
             error = AuthRefused("this client's key was taken off the allow-list")
             self.desk.refused[error.code] += 1

@@ -23,7 +23,7 @@ from mattebridge.keys import KeyPair
 
 from .auth import ZAP_DOMAIN
 from .decode import MESSAGE_BYTES
-from .effects import Peer
+from .effects import LOCAL_USER, Peer
 
 log = logging.getLogger("mattebridge.broker")
 
@@ -42,6 +42,7 @@ class Sockets:
         self._context = context
         self._incoming, self._lost = incoming, lost
         self._sockets: dict[str, zmq.asyncio.Socket] = {}
+        self._secure: set[str] = set()
         self._backlog: dict[Peer, deque[Sequence[bytes]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -56,7 +57,9 @@ class Sockets:
         socket.setsockopt(zmq.HEARTBEAT_IVL, 5000)
         socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 20000)
         if keys is not None:
+            # Without a handler libzmq lets every key in, unless told that the domain is to be enforced.
             socket.zap_domain = ZAP_DOMAIN
+            socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
             socket.curve_server = 1
             socket.curve_secretkey = keys.secret.encode()
             socket.curve_publickey = keys.public.encode()
@@ -70,6 +73,8 @@ class Sockets:
         bound = socket.getsockopt(zmq.LAST_ENDPOINT)
         name = bound.decode() if isinstance(bound, bytes) else endpoint
         self._sockets[name] = socket
+        if keys is not None:
+            self._secure.add(name)
         return name
 
     def listen(self) -> None:
@@ -107,9 +112,10 @@ class Sockets:
     async def _receive(self, name: str, socket: zmq.asyncio.Socket) -> None:
         while True:
             frames = await socket.recv_multipart(copy=False)
-            user = _user_of(frames[0])
+            user = _user_of(frames[-1]) if name in self._secure else LOCAL_USER
             address, *parts = [frame.bytes for frame in frames]
-            self._incoming(Peer(name, address, user), parts)
+            if user:
+                self._incoming(Peer(name, address, user), parts)
 
     def _try(self, peer: Peer, parts: Sequence[bytes]) -> bool:
         """Send without waiting; False when the peer's pipe is full. A peer that is gone counts as sent."""
@@ -172,8 +178,8 @@ def _only_this_user(socket: zmq.asyncio.Socket) -> None:
 
 
 def _user_of(frame: zmq.Frame) -> str:
-    """The CURVE key that ZAP approved, or "local" on a socket without CURVE."""
+    """The CURVE key that ZAP approved; empty, and so nobody, where ZAP was not asked."""
     try:
-        return str(frame.get("User-Id")) or "local"
+        return str(frame.get("User-Id"))
     except zmq.ZMQError:
-        return "local"
+        return ""

@@ -1,0 +1,91 @@
+"""Promise 2. No bytes crash the server, slow it down or make it grow; each refusal is counted.
+
+Bombs in detail are in tests/mattebridge_server/broker/test_decode.py; here they meet a live server.
+"""
+
+import random
+import time
+
+import msgpack
+import psutil
+import zmq
+from fault_bench import request
+
+from mattebridge import codec
+from mattebridge import messages as m
+
+
+def noise(generator, good):
+    """One hostile multipart: random, damaged, oversized, deep, or far too many parts."""
+    kind = generator.randrange(8)
+    tag, header = (bytes(part) for part in generator.choice(good)[:2])
+    if kind == 0:
+        return [generator.randbytes(generator.randrange(40)) for _ in range(generator.randrange(1, 4))]
+    if kind == 1:
+        return [tag, generator.randbytes(generator.randrange(300))]
+    if kind == 2:
+        damaged = bytearray(header or b"\x80")
+        damaged[generator.randrange(len(damaged))] ^= 1 << generator.randrange(8)
+        return [tag, bytes(damaged)]
+    if kind == 3:
+        return [tag, header[: generator.randrange(len(header) + 1)]]
+    if kind == 4:
+        return [tag, b"\x91" * 30_000]
+    if kind == 5:
+        return [b"CHECK", b"\x82\xa7request\x01\xa3job\xdd\xff\xff\xff\xff"]
+    if kind == 6:
+        return [tag, header, *[b""] * generator.randrange(3, 200)]
+    return [tag, b"\x81\xa1x\xc6\x00\x03\xff\xff" + bytes(generator.randrange(1000))]
+
+
+def test_ten_thousand_hostile_messages_leave_the_server_as_it_was(broker):
+    broker.start()
+    client = broker.client()
+    good = [codec.encode(one) for one in (m.Ping(1), m.Check(1, request()), m.Resume(1, "k"), m.Status(1))]
+    process = psutil.Process(broker.pid)
+    hostile = [broker.client(hello=index % 2 == 0) for index in range(4)]
+    generator = random.Random(7)
+    for _ in range(500):
+        hostile[0].socket.send_multipart(noise(generator, good))
+    client.status()
+    before = process.memory_info().rss
+    for number in range(10_000):
+        hostile[number % 4].socket.send_multipart(noise(generator, good))
+        while hostile[number % 4].socket.poll(0):
+            hostile[number % 4].socket.recv_multipart()
+    client.status()
+    assert process.memory_info().rss - before < 32 * 2**20
+    begin = time.perf_counter()
+    client.status()
+    assert time.perf_counter() - begin < 0.05
+    assert broker.process.poll() is None
+
+
+def test_a_refusal_is_answered_and_counted(broker):
+    broker.start(metrics_port=0)
+    client = broker.client()
+    client.socket.send_multipart([b"PING", b"\x91\x91"])
+    answer = client.expect(m.Rejected)
+    assert answer.error.code == "PROTOCOL"
+    client.socket.send_multipart([b"NONSENSE", b"\x80"])
+    client.expect(m.Rejected)
+
+
+def test_an_oversize_message_costs_the_connection_and_nothing_else(broker):
+    broker.start()
+    client, victim = broker.client(), broker.client()
+    victim.socket.send_multipart([b"PING", b"x" * (20 * 2**20)])
+    client.status()
+    victim.socket.setsockopt(zmq.LINGER, 0)
+    victim.hello()
+    victim.status()
+
+
+def test_a_deep_header_within_the_size_limit_is_refused_at_once(broker):
+    broker.start()
+    client = broker.client()
+    header = msgpack.packb({"request": 1})[:-1] + b"\x01\xa3job" + b"\x81\xa1a" * 80_000
+    begin = time.perf_counter()
+    client.socket.send_multipart([b"CHECK", header])
+    client.expect(m.Rejected)
+    assert time.perf_counter() - begin < 1.0

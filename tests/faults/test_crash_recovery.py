@@ -1,0 +1,124 @@
+"""Promise 12. Killed anywhere, the server comes back with every job; no file is partial, no frame is made twice.
+
+The sweep kills the broker or the engine at each named point, at the first, a window's last and the job's last frame.
+`soak.py` sweeps every frame.
+"""
+
+import pytest
+from controllable_engine import content
+from fault_bench import ran, request, until
+
+from mattebridge import messages as m
+
+FRAMES = range(1001, 1025)
+ENGINE_POINTS = ("window-before", "temporary-before", "rename-before", "rename-after")
+SWEEP = [
+    *[(point, f"@{frame}") for point in ENGINE_POINTS[1:] for frame in (1001, 1004, 1024)],
+    *[("window-before", f"@{frame}") for frame in (1001, 1005, 1021)],
+    *[(point, f":{count}") for point in ("journal-before-commit", "journal-after-commit") for count in (2, 4, 8, 14)],
+    *[("event-before-send", where) for where in ("@1001", "@1004", "@1024", ":2", ":20")],
+]
+
+
+def submit(client, folder, steps):
+    return client.submit("job", frames="1001-1024", out=f"{folder}/o/m.####.exr", params={"steps": str(steps)})
+
+
+@pytest.mark.parametrize(("point", "where"), SWEEP, ids=lambda value: value)
+def test_after_a_crash_at_a_named_point_every_frame_is_there_once(broker, steps, folder, point, where):
+    (steps / "go-all").touch()
+    engine_dies = point in ENGINE_POINTS
+    broker.start(environment={"MATTEBRIDGE_CRASH_AT": point + where}, policy={"attempts": 1000})
+    client = broker.client()
+    client.send(m.Submit(900, "job", request_of(folder, steps), client.boot_id))
+    if engine_dies:
+        # The engine inherits the variable and dies there each time it starts: let it once, then start without it.
+        until(lambda: broker.restarts(client) >= 1)
+        broker.kill()
+    else:
+        until(lambda: broker.process.poll() is not None)
+        broker.process.communicate()
+    stamps = {path.name: path.stat().st_mtime_ns for path in sorted((folder / "o").glob("m.*"))}
+    finished = {int(name.split(".")[1]) for name in stamps}
+    computed = len(ran(steps))
+    check_files(folder)
+    broker.again()
+    client = broker.client()
+    answer = client.ask(m.Resume, key="job")
+    if isinstance(answer, m.Rejected):
+        assert answer.error.details["job_unknown"]
+        submit(client, folder, steps)
+    done = client.end_of("job")
+    assert isinstance(done, m.Done)
+    assert done.written + done.kept == len(FRAMES)
+    check_files(folder)
+    assert len(list((folder / "o").glob("m.*"))) == len(FRAMES)
+    again = {frame for _, frame in ran(steps)[computed:]}
+    assert not again & finished, "a finished frame was made again"
+    assert all((folder / "o" / name).stat().st_mtime_ns == stamp for name, stamp in stamps.items())
+    events = [*client.events(), done]
+    assert [one.seq for one in events] == list(range(1, done.seq + 1))
+    assert sorted(one.frame for one in events if isinstance(one, m.FrameDone)) == list(FRAMES)
+    assert sum(isinstance(one, m.TERMINAL) for one in events) == 1
+
+
+def request_of(folder, steps):
+    return request(frames="1001-1024", out=f"{folder}/o/m.####.exr", params={"steps": str(steps)})
+
+
+def check_files(folder):
+    """Nothing under a final name is partial, and the bits are those of an undisturbed run."""
+    for path in (folder / "o").glob("m.*"):
+        assert path.read_bytes() == content(int(path.name.split(".")[1])), path.name
+
+
+def test_the_client_is_told_that_the_server_was_restarted(broker, steps, folder):
+    broker.start()
+    client = broker.client()
+    submit(client, folder, steps)
+    (steps / "go-1001").touch()
+    until(lambda: (steps / "at-1002").exists())
+    broker.kill()
+    (steps / "go-all").touch()
+    broker.again()
+    client.send(m.Ping(1))
+    client.expect(m.NeedHello)
+    client.hello()
+    client.ask(m.Resume, key="job", after=3)
+    assert isinstance(client.end_of("job"), m.Done)
+    assert [one.code for one in client.events() if isinstance(one, m.Warning_)] == ["SERVER_RESTARTED"]
+
+
+def test_a_queue_survives_in_its_order(broker, steps, folder):
+    broker.start()
+    client = broker.client()
+    keys = [f"job{index}" for index in range(6)]
+    for key in keys:
+        client.submit(key, frames="1", out=f"{folder}/{key}/####", params={"steps": str(steps)})
+    until(lambda: (steps / "at-1").exists())
+    broker.kill()
+    (steps / "ran").unlink()
+    (steps / "go-all").touch()
+    broker.again()
+    client = broker.client()
+    client.ask(m.Resume, key=keys[-1])
+    client.end_of(keys[-1])
+    assert [key for key, _ in ran(steps)] == keys
+
+
+def test_a_job_that_takes_the_server_down_again_and_again_is_given_up(broker, steps, folder):
+    broker.start(config={"most_losses": 3})
+    client = broker.client()
+    submit(client, folder, steps)
+    for _ in range(2):
+        until(lambda: broker.client().state("job") == "running")
+        broker.kill()
+        broker.again()
+    until(lambda: broker.client().state("job") == "running")
+    broker.kill()
+    broker.again()
+    client = broker.client()
+    client.ask(m.Resume, key="job")
+    failed = client.end_of("job")
+    assert failed.error.code == "ENGINE_FAILED"
+    assert "went down 3 times" in failed.error.message

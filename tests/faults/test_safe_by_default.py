@@ -1,0 +1,203 @@
+"""Promise 19. Nobody gets in by default: tcp is always CURVE with an allow-list; other hosts need more than that."""
+
+import stat
+import time
+
+import pytest
+import zmq
+from fault_bench import until
+from zmq.utils.monitor import recv_monitor_message
+
+from mattebridge import codec, keys
+from mattebridge import messages as m
+
+TCP = "tcp://127.0.0.1:*"
+
+
+def start_fails(broker, **args):
+    """Exit status and text of a server that refuses to start."""
+    broker.start(wait=False, **args)
+    _, text = broker.process.communicate(timeout=20)
+    return broker.process.returncode, text
+
+
+def test_by_default_only_this_user_on_this_host_can_connect(broker, folder):
+    broker.start()
+    assert broker.endpoints == [f"ipc://{folder}/r/server.sock"]
+    assert stat.S_IMODE((folder / "r").stat().st_mode) == 0o700
+    assert stat.S_IMODE((folder / "c" / "server.key").stat().st_mode) == 0o600
+    assert stat.S_IMODE((folder / "c" / "client.key").stat().st_mode) == 0o600
+
+
+def test_a_path_too_long_for_ipc_falls_back_to_loopback_with_curve(broker, folder):
+    long = folder / ("x" * 110)
+    broker.environment["MATTEBRIDGE_RUNTIME"] = str(long)
+    broker.start()
+    assert broker.endpoints[0].startswith("tcp://127.0.0.1:")
+    broker.client().status()
+
+
+@pytest.mark.parametrize("bind", ["tcp://0.0.0.0:17890", "0.0.0.0:17890", "tcp://*:17890", "tcp://[::]:17890"])
+def test_other_hosts_need_roots_and_an_allow_list(broker, folder, bind):
+    status, text = start_fails(broker, bind=[bind])
+    assert status == 2
+    assert "--root" in text
+    status, text = start_fails(broker, bind=[bind], root=[str(folder)])
+    assert status == 2
+    assert "--allow-client" in text
+
+
+def test_with_roots_and_an_allow_list_other_hosts_are_served(broker, folder):
+    pair = keys.load_or_create(folder / "k" / "client.key")
+    broker.start(bind=["tcp://0.0.0.0:*"], root=[str(folder)], allow_client=[str(folder / "k" / "client.pub")])
+    port = broker.endpoints[1].rpartition(":")[2]
+    broker.client(f"tcp://127.0.0.1:{port}", pair=pair).status()
+
+
+def test_a_key_file_that_others_can_read_is_refused(broker, folder):
+    (folder / "c").mkdir()
+    keys.load_or_create(folder / "c" / "server.key")
+    (folder / "c" / "server.key").chmod(0o644)
+    status, text = start_fails(broker)
+    assert status == 7
+    assert "chmod 600" in text
+
+
+def why_refused(broker, pair, server_key, wanted):
+    """What the socket's monitor says about a handshake until the wanted word, and whether the server answered HELLO."""
+    context = zmq.Context.instance()
+    socket = context.socket(zmq.DEALER)
+    socket.linger = 0
+    if pair is not None:
+        socket.curve_publickey, socket.curve_secretkey = pair.public.encode(), pair.secret.encode()
+        socket.curve_serverkey = server_key.encode()
+    monitor = socket.get_monitor_socket(
+        zmq.EVENT_HANDSHAKE_FAILED_AUTH
+        | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+        | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+        | zmq.EVENT_HANDSHAKE_SUCCEEDED
+    )
+    socket.connect(broker.endpoints[1])
+    socket.send_multipart(codec.encode(m.Hello(1, 0)))
+    events = set()
+    end = time.monotonic() + 8.0
+    while wanted not in events and time.monotonic() < end:
+        if monitor.poll(50):
+            events.add(recv_monitor_message(monitor)["event"])
+    answered = bool(socket.poll(300))
+    socket.disable_monitor()
+    monitor.close()
+    socket.close()
+    return events, answered
+
+
+def test_no_key_a_wrong_key_and_a_wrong_server_key_are_refused_and_told_apart(broker, folder):
+    broker.start(bind=[TCP])
+    stranger = keys.load_or_create(folder / "k" / "client.key")
+    own = keys.load_or_create(folder / "c" / "client.key")
+    server = keys.load_or_create(folder / "c" / "server.key")
+    none, wrong, stale = (
+        zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL,
+        zmq.EVENT_HANDSHAKE_FAILED_AUTH,
+        zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL,
+    )
+    fine = zmq.EVENT_HANDSHAKE_SUCCEEDED
+    events, answered = why_refused(broker, None, "", none)
+    assert none in events and not answered and wrong not in events
+    assert why_refused(broker, stranger, server.public, wrong) == ({wrong}, False)
+    assert why_refused(broker, own, stranger.public, stale) == ({stale}, False)
+    assert why_refused(broker, own, server.public, fine) == ({fine}, True)
+    assert "its key is not allowed" in broker.log()
+
+
+def test_while_nobody_answers_for_keys_nobody_gets_in(folder):
+    """The moment between listening and answering ZAP: libzmq by itself would let every key in."""
+    import asyncio
+
+    import zmq.asyncio
+
+    from mattebridge_server.broker.sockets import Sockets
+
+    server, client = (keys.load_or_create(folder / name / "x.key") for name in ("a", "b"))
+    came = []
+
+    async def listen():
+        context = zmq.asyncio.Context()
+        sockets = Sockets(context, lambda peer, parts: came.append(peer), lambda peer: None)
+        endpoint = sockets.bind(TCP, server)
+        sockets.listen()
+        socket = context.socket(zmq.DEALER)
+        socket.curve_publickey, socket.curve_secretkey = client.public.encode(), client.secret.encode()
+        socket.curve_serverkey = server.public.encode()
+        socket.connect(endpoint)
+        await socket.send_multipart([b"HELLO", b"\x80"])
+        await asyncio.sleep(0.5)
+        await sockets.close()
+        context.destroy(linger=0)
+
+    asyncio.run(listen())
+    assert came == []
+
+
+def test_a_revoked_key_loses_its_connection_and_a_new_key_is_let_in(broker, folder):
+    first, second = (keys.load_or_create(folder / name / "client.key") for name in ("k1", "k2"))
+    allowed = folder / "allowed"
+    allowed.write_text(f"{first.public} ann\n")
+    broker.start(bind=[TCP], allow_client=[str(allowed)])
+    client = broker.client(broker.endpoints[1], pair=first)
+    client.status()
+    allowed.write_text(f"{second.public} bob the second\n")
+
+    def refused():
+        answer = client.ask(m.Status)
+        return isinstance(answer, m.Rejected) and answer.error.code
+
+    def asks():
+        client.send(m.Ping(1))
+        received = client.receive(0.5)
+        return received and isinstance(received[0], m.Rejected) and received[0].error.code
+
+    assert until(asks) == "AUTH_REFUSED"
+    broker.client(broker.endpoints[1], pair=second).status()
+
+
+def test_only_the_local_user_and_admin_keys_may_stop_the_server(broker, folder):
+    pairs = [keys.load_or_create(folder / f"k{index}" / "client.key") for index in range(2)]
+    allowed = folder / "allowed"
+    allowed.write_text(f"{pairs[0].public} artist\n{pairs[1].public} wrangler admin\n")
+    broker.start(bind=[TCP], allow_client=[str(allowed)])
+    artist, wrangler = (broker.client(broker.endpoints[1], pair=pair) for pair in pairs)
+    assert artist.ask(m.Stop).error.code == "AUTH_REFUSED"
+    assert isinstance(wrangler.ask(m.Stop), m.Stopping)
+    assert broker.wait() == 0
+
+
+def test_a_second_server_says_who_runs_where_and_leaves_the_first_alone(broker, folder):
+    broker.start()
+    client, first = broker.client(), broker.process
+    status, text = start_fails(broker)
+    broker.process = first
+    assert status == 7
+    assert f"process {broker.pid}" in text
+    assert broker.endpoints[0] in text
+    client.status()
+
+
+def test_nothing_in_the_server_unpickles():
+    import ast
+    from pathlib import Path
+
+    import mattebridge_server
+
+    loaders = ("load", "loads", "Unpickler")
+    unsafe = {f"{module}.{loader}" for module in ("pickle", "marshal", "shelve", "dill") for loader in loaders}
+    for path in Path(mattebridge_server.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                assert (node.module or "") not in ("pickle", "marshal", "shelve", "dill"), path
+            elif isinstance(node, ast.Call):
+                text = ast.unparse(node)
+                assert ast.unparse(node.func) not in unsafe, path
+                assert "allow_pickle=True" not in text, path
+                if ast.unparse(node.func) == "torch.load":
+                    assert "weights_only=True" in text, path
