@@ -9,6 +9,7 @@ from typing import Any, Optional
 
 from mattebridge.errors import MatteBridgeError
 from mattebridge.frames import FrameSet
+from mattebridge.sequence import Sequence
 
 from . import frame_keys
 from .host import RenderSpec
@@ -132,6 +133,17 @@ def problems_before_render(problems: list[MatteBridgeError], job: Plan) -> list[
         for problem in problems
         if not (problem.code in EXPECTED_BEFORE_RENDER and any(form.fullmatch(problem.file) for form in waiting))
     ]
+
+
+def all_here(job: Plan) -> bool:
+    """Whether this machine has every frame of every input that is used by its path."""
+    rendered = job.rendered()
+    for role, pattern in job.inputs.items():
+        sequence = Sequence.parse(pattern)
+        for view in job.facts.views if sequence.has_view else ("",):
+            if role not in rendered and sequence.missing(job.facts.shot, view):
+                return False
+    return True
 
 
 def _anything_like(pattern: str) -> re.Pattern[str]:

@@ -29,7 +29,8 @@ from .versions import Version
 
 WATCH_S = 0.1
 STATUS_S = 0.2
-NOT_SEEN = ("PATH_REFUSED", "MISSING_FRAMES", "BAD_INPUT")
+NOT_SEEN = ("PATH_REFUSED", "MISSING_FRAMES", "BAD_INPUT", "OUTPUT_FAILED")
+"""What a server says that does not share our disk, if the files are there for us."""
 
 RUNS: dict[str, Run] = {}
 """The run of each node, by full name; a node has at most one."""
@@ -66,6 +67,7 @@ class Run:
         self._last_status = 0.0
         self._unsaid = ""
         self._reported = False
+        self._was_unsure = False
         self._confirmed: set[tuple[int, str]] = set()
         self._written = self._kept = 0
         self._note = ""
@@ -134,8 +136,8 @@ class Run:
         """Ask before anything is rendered; gives the delivery. Raises the one refusal, or all of them as one."""
         wanted = self.facts.settings.delivery
         problems = self._problems(server, wanted)
-        unseen = wanted == AUTOMATIC and any(problem.code in NOT_SEEN for problem in problems)
-        if unseen and not self._problems(server, "exr"):
+        unseen = problems and wanted == AUTOMATIC and all(problem.code in NOT_SEEN for problem in problems)
+        if unseen and job_request.all_here(self.plan) and not self._problems(server, "exr"):
             return "exr"
         if len(problems) == 1:
             raise problems[0]
@@ -159,7 +161,9 @@ class Run:
     def _open_version(self, keys: Mapping[int, str], model: str) -> Version:
         """The version that these inputs and settings belong to, its record written."""
         digest = job_request.version_digest(self.plan, keys, model)
-        number = versions.number_for(versions.on_disk(self.purpose.folder), digest)
+        found = versions.on_disk(self.purpose.folder)
+        number = versions.number_for(found, digest)
+        self._was_unsure = any(one.unsure for one in found if one.number == number)
         folder = f"{self.purpose.folder}/v{number:03d}"
         version = Version(number, folder, digest, str(self.facts.shot), False, dict(keys), self._roles(number), model)
         versions.save(version)
@@ -169,27 +173,42 @@ class Run:
         older = versions.before(versions.on_disk(self.purpose.folder), version.number)
         wanted = replace(version, shot=str(self.plan.frames))
         carried = versions.carry_over(older, wanted, self.facts.views) if older and delivery != "exr" else []
+        if carried:
+            versions.save(replace(version, unsure=True))
         try:
             self._views(server, version, delivery)
         finally:
             versions.drop_unconfirmed(carried, self._confirmed)
             missing = version.missing(self.facts.views)
-            self.version = version = replace(version, complete=not missing)
+            self.version = version = replace(version, complete=not missing, unsure=False)
             versions.save(version)
             self._note = host.on_main(lambda: self.purpose.show(self.node, self.facts, version, self.facts.views))
 
     def _views(self, server: Bridge, version: Version, delivery: str) -> None:
         """One job per view, all under the plan of the first."""
+        frames = self._frames(version, delivery)
+        self._kept += len(self.plan.frames) - len(frames)
+        if not frames:
+            return
         requests = {view: self._request(version.roles, view, delivery) for view in self.facts.views}
         plan = server.plan(requests[self.facts.views[0]]) if len(requests) > 1 else None
         for view, request in requests.items():
             self._stop_if_cancelled()
-            self._job = job = server.submit({**request, "overwrite": True}, plan)
+            self._job = job = server.submit({**request, "frames": str(frames), "overwrite": True}, plan)
             if self._cancelled.is_set():
                 job.cancel()
             for event in job.events():
                 self._take(event, view)
             job.wait()
+
+    def _frames(self, version: Version, delivery: str) -> FrameSet:
+        """A server that sees the files keeps the fresh ones itself; for one that does not, we leave them out.
+
+        A version's own digest vouches for its frames, unless frames were carried over and never confirmed.
+        """
+        if delivery != "exr" or self._was_unsure:
+            return self.plan.frames
+        return self.plan.frames & version.missing(self.facts.views)
 
     def _request(self, roles: Mapping[str, str], view: str, delivery: str) -> dict[str, Any]:
         request = job_request.request(self.plan, view, roles, delivery)
@@ -254,7 +273,7 @@ class Run:
         """The end: status on the node, and one dialog where something was refused or failed."""
         error, version = self.error, self.version
         if error is None and version is not None:
-            text = self._note or status_text.finished(version.name, self._written, self._kept, len(self.warnings))
+            text = self._note or status_text.finished(version.name, self._written, self._kept, self.warnings)
         else:
             text = status_text.failure(error) if error is not None else ""
         host.on_main(lambda: self._last_word(text))

@@ -7,6 +7,8 @@ from typing import Optional
 from mattebridge.errors import MatteBridgeError
 from mattebridge.frames import FrameSet
 
+WARNINGS_SHOWN = 4
+
 _STAGES = {
     "check": "checking with the server",
     "render": "rendering the inputs",
@@ -69,13 +71,14 @@ def label(version: str, total: int, missing: FrameSet, stale: FrameSet) -> str:
     return f"{text}, {len(stale)} stale" if stale else text
 
 
-def finished(version: str, written: int, kept: int, warnings: int) -> str:
-    parts = [f"{version}: {written} frames made"]
-    if kept:
-        parts.append(f"{kept} kept")
-    if warnings:
-        parts.append(f"{warnings} warnings")
-    return ", ".join(parts)
+def finished(version: str, written: int, kept: int, warnings: list[str]) -> str:
+    """One line, then the warnings that differ, the first few of them in full."""
+    text = f"{version}: {written} frames made" + (f", {kept} kept" if kept else "")
+    distinct = list(dict.fromkeys(warnings))
+    lines = [text, *(f"- {warning}" for warning in distinct[:WARNINGS_SHOWN])]
+    if len(distinct) > WARNINGS_SHOWN:
+        lines.append(f"- and {len(distinct) - WARNINGS_SHOWN} more, in the server's log")
+    return "\n".join(lines)
 
 
 def waiting_version(version: str, missing: FrameSet) -> str:

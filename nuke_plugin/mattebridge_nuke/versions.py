@@ -30,7 +30,10 @@ _IN_PATH = re.compile(r"/v\d{3,}/")
 
 @dataclass(frozen=True)
 class Version:
-    """One version of one node. ``roles`` maps alpha, fgr, cleanplate to the pattern of their files."""
+    """One version of one node. ``roles`` maps alpha, fgr, cleanplate to the pattern of their files.
+
+    ``unsure`` while a job runs on carried frames: a host that dies then leaves frames that no server has confirmed.
+    """
 
     number: int
     folder: str
@@ -40,6 +43,7 @@ class Version:
     keys: Mapping[int, str] = field(default_factory=dict)
     roles: Mapping[str, str] = field(default_factory=dict)
     model: str = ""
+    unsure: bool = False
 
     @property
     def name(self) -> str:
@@ -91,7 +95,7 @@ def load(folder: str, number: int) -> Version:
     try:
         data = json.loads((Path(folder) / RECORD).read_text("utf-8"))
         keys = {int(frame): str(key) for frame, key in data.pop("keys").items()}
-        known = {name: data[name] for name in ("digest", "shot", "complete", "roles", "model")}
+        known = {name: data[name] for name in ("digest", "shot", "complete", "roles", "model", "unsure")}
         return Version(number, folder, keys=keys, **known)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return Version(number, folder)

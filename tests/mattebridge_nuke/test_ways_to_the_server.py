@@ -1,0 +1,137 @@
+"""No shared disk, a server that dies, a server that is not there: each has a defined end."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakenuke import FakeNuke
+from fakenuke.artist import Artist, alpha_of, frames_in
+from fakenuke.local_server import LocalServer, running_server
+from fakenuke.shots import Shot
+
+
+@pytest.fixture
+def shot(tmp_path: Path) -> Shot:
+    return Shot(tmp_path, 1001, 1006)
+
+
+@pytest.fixture
+def own_server() -> Iterator[LocalServer]:
+    with running_server() as server:
+        yield server
+
+
+def result_folder(shot: Shot) -> Path:
+    return shot.folder / "mattebridge" / "MatteBridge1" / "v001"
+
+
+def test_pixels_through_the_connection_give_the_same_result(fake: FakeNuke, server: LocalServer, shot: Shot) -> None:
+    artist = Artist(fake, shot.script(fake))
+    artist.choose_model("gated")
+    artist.press("matte_range")
+    by_path = [alpha_of(artist.value("alpha_path"), frame) for frame in range(1001, 1007)]
+    other = Artist(fake, fake.module.nodes.MatteBridge(inputs=[artist.node.input(0), artist.node.input(1)]))
+    other.choose_model("gated")
+    other.set(delivery="exr")
+    run = other.press("matte_range")
+    assert run.error is None, run.error
+    assert other.value("node_label") == "v001  6 frames"
+    for expected, frame in zip(by_path, range(1001, 1007)):
+        np.testing.assert_array_equal(alpha_of(other.value("alpha_path"), frame), expected)
+
+
+def test_through_the_connection_only_missing_frames_are_made_again(
+    fake: FakeNuke, server: LocalServer, shot: Shot
+) -> None:
+    artist = Artist(fake, shot.script(fake, delivery="exr"))
+    artist.choose_model("gated")
+    artist.press("matte_range")
+    kept = {path: path.stat().st_mtime_ns for path in result_folder(shot).glob("*.exr")}
+    (result_folder(shot) / "MatteBridge1.1003.exr").unlink()
+    run = artist.press("matte_range")
+    assert run.error is None, run.error
+    assert frames_in(result_folder(shot)) == list(range(1001, 1007))
+    changed = [path.name for path, moment in kept.items() if path.stat().st_mtime_ns != moment]
+    assert changed == ["MatteBridge1.1003.exr"]
+
+
+def test_automatic_sends_pixels_where_the_server_may_not_see_the_files(
+    fake: FakeNuke, shot: Shot, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "allowed"
+    elsewhere.mkdir()
+    site = tmp_path / "site.toml"
+    site.write_text(f'roots = ["{elsewhere.as_posix()}"]\n')
+    with running_server("--site", str(site)):
+        artist = Artist(fake, shot.script(fake, model="identity"))
+        run = artist.press("matte_range")
+        assert run.error is None, run.error
+        assert frames_in(result_folder(shot)) == list(range(1001, 1007))
+        artist.set(delivery="files", one_mask=True, look="srgb")
+        assert artist.press("matte_range").error.code == "PATH_REFUSED"
+        assert "outside the allowed roots" in fake.session.messages[-1]
+
+
+def test_a_server_killed_half_way_and_started_again_finishes_the_job(
+    fake: FakeNuke, own_server: LocalServer, shot: Shot, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    gate.mkdir()
+    artist = Artist(fake, shot.script(fake))
+    artist.choose_model("gated", gate=gate.as_posix())
+    for frame in (1001, 1002):
+        (gate / str(frame)).touch()
+    run = artist.begin("matte_range")
+    artist.until(lambda: len(run._confirmed) == 2)
+    own_server.kill()
+    (gate / "open").touch()
+    own_server.start()
+    artist.until(run.finished.is_set, 60)
+    assert run.error is None, run.error
+    assert frames_in(result_folder(shot)) == list(range(1001, 1007))
+    assert artist.value("node_label") == "v001  6 frames"
+
+
+def test_a_server_that_stays_away_ends_the_run_and_keeps_its_frames(
+    fake: FakeNuke, own_server: LocalServer, shot: Shot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MATTEBRIDGE_LOST_TIMEOUT", "1.5")
+    gate = tmp_path / "gate"
+    gate.mkdir()
+    (gate / "1001").touch()
+    artist = Artist(fake, shot.script(fake))
+    artist.choose_model("gated", gate=gate.as_posix())
+    run = artist.begin("matte_range")
+    artist.until(lambda: len(run._confirmed) == 1)
+    own_server.kill()
+    artist.until(run.finished.is_set, 30)
+    assert run.error.code == "SERVER_LOST"
+    assert frames_in(result_folder(shot)) == [1001]
+    assert "did not come back" in fake.session.messages[-1]
+    own_server.start()
+    (gate / "open").touch()
+    assert artist.press("matte_range").error is None
+    assert frames_in(result_folder(shot)) == list(range(1001, 1007))
+
+
+def test_an_address_where_nobody_answers_is_said_in_one_dialog(
+    fake: FakeNuke, server: LocalServer, shot: Shot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MATTEBRIDGE_CONNECT_TIMEOUT", "0.5")
+    artist = Artist(fake, shot.script(fake, always_render=True, server="ipc:///nowhere/at/all.sock"))
+    run = artist.press("matte_range")
+    assert run.error.code == "SERVER_LOST"
+    assert len(fake.session.messages) == 1
+    assert fake.session.executed == [], "nothing was rendered"
+
+
+def test_missing_libraries_are_one_clear_line(fake: FakeNuke, shot: Shot, monkeypatch: pytest.MonkeyPatch) -> None:
+    artist = Artist(fake, shot.script(fake))
+    monkeypatch.setitem(__import__("sys").modules, "zmq", None)
+    run = artist.press("matte_range")
+    assert "mattebridge nuke install" in str(run.error)
+    assert importlib.import_module("mattebridge_nuke.run").RUNS == {}
