@@ -330,13 +330,17 @@ def full_resolution() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class RenderSpec:
-    """Frames of one input as EXR: ``spans`` are (first, last) runs; ``channels`` a Write's channel list."""
+    """Frames of one input as EXR: ``spans`` are (first, last) runs; ``channels`` a Write's channel list.
+
+    ``metadata`` is what a Write takes along; without any, equal pictures are equal files.
+    """
 
     role: str
     pattern: str
     channels: str
     spans: tuple[tuple[int, int], ...]
     views: tuple[str, ...]
+    metadata: str = "no metadata"
 
 
 WRITE_KNOBS: Mapping[str, Any] = {
@@ -345,7 +349,6 @@ WRITE_KNOBS: Mapping[str, Any] = {
     "raw": True,
     "autocrop": False,
     "create_directories": True,
-    "metadata": "all metadata",
 }
 
 
@@ -354,7 +357,7 @@ def render(source: Node, spec: RenderSpec) -> None:
     with full_resolution(), quiet():
         write = create("Write", [source], {"file": spec.pattern, "channels": spec.channels}, beside=source)
         try:
-            for name, value in WRITE_KNOBS.items():
+            for name, value in {**WRITE_KNOBS, "metadata": spec.metadata}.items():
                 if has(write, name):
                     put(write, {name: value})
             for first, last in spec.spans:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from mattebridge.errors import Cancelled, InputError, OutputFailed
@@ -61,11 +62,28 @@ def render_stale(node: host.Node, job: Plan, keys: Mapping[str, Mapping[int, str
         for frame in stale:
             record.pop(frame, None)
         _save(spec, record)
-        _render(source, RenderSpec(spec.role, spec.pattern, spec.channels, spans(stale), spec.views))
+        _render(source, replace(spec, spans=spans(stale)))
         record.update({frame: keys[spec.role][frame] for frame in stale})
         _save(spec, record)
         count += len(stale)
     return count
+
+
+def refuse_shared_mask(job: Plan) -> None:
+    """Raises `InputError` when a rendered mask came out the same in every view and nobody said that this is meant."""
+    spec = job.rendered().get("mask")
+    views = job.facts.views
+    if spec is None or len(views) < 2 or job.facts.settings.one_mask:
+        return
+    sequence = Sequence.parse(spec.pattern)
+    for frame in job.facts.shot:
+        first, *others = (Path(sequence.path(frame, view)).read_bytes() for view in views)
+        if any(other != first for other in others):
+            return
+    raise InputError(
+        f"the mask is the same in the views {' and '.join(views)}",
+        remedy="Draw a mask for each view, matte one view, or tick one mask for all views.",
+    )
 
 
 def _stale(spec: RenderSpec, now: Mapping[int, str], record: Mapping[int, str]) -> FrameSet:

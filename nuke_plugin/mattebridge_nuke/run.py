@@ -156,6 +156,7 @@ class Run:
         """Main thread: render what is stale; the joined key of every frame."""
         keys = rendered_inputs.keys_now(self.node, self.facts)
         rendered_inputs.render_stale(self.node, self.plan, keys)
+        rendered_inputs.refuse_shared_mask(self.plan)
         return frame_keys.joined(keys, self.facts.shot)
 
     def _open_version(self, keys: Mapping[int, str], model: str) -> Version:

@@ -1,0 +1,119 @@
+"""Inputs that Nuke renders: full resolution, data window kept, a Write that always goes, nothing left changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fakenuke import FakeNuke, Picture, read_exr, write_exr
+from fakenuke.artist import Artist
+from fakenuke.local_server import LocalServer
+from fakenuke.shots import RGB, Shot
+
+
+@pytest.fixture
+def shot(tmp_path: Path) -> Shot:
+    return Shot(tmp_path, 1001, 1004)
+
+
+@pytest.fixture
+def artist(fake: FakeNuke, shot: Shot) -> Artist:
+    artist = Artist(fake, shot.script(fake, always_render=True, model="identity"))
+    artist.fake.module.frame(1003)
+    return artist
+
+
+def render(artist: Artist) -> Path:
+    """Render what is stale, as a run does; gives the folder."""
+    from mattebridge_nuke import job_request, rendered_inputs, script_facts
+
+    facts = script_facts.gather(artist.node)
+    job = job_request.plan(facts)
+    rendered_inputs.render_stale(artist.node, job, rendered_inputs.keys_now(artist.node, facts))
+    return Path(facts.folder) / "inputs"
+
+
+def classes(fake: FakeNuke) -> set[str]:
+    return {node._class for node in fake.session.root._walk()}
+
+
+def test_plate_and_mask_are_written_at_the_same_frames_and_nothing_stays_behind(artist: Artist) -> None:
+    steps = artist.undo_names()
+    folder = render(artist)
+    names = sorted(path.name for path in folder.glob("*.exr"))
+    assert names == sorted(f"{role}.{frame}.exr" for role in ("plate", "mask") for frame in range(1001, 1005))
+    assert "Write" not in classes(artist.fake)
+    assert artist.undo_names() == steps
+    assert artist.fake.session.context.frame == 1003, "the artist's frame is put back"
+
+
+def test_what_is_written_is_what_the_node_shows_in_scene_linear_half(artist: Artist, shot: Shot) -> None:
+    folder = render(artist)
+    source = read_exr(shot.path("plate", 1002))
+    result = read_exr(folder / "plate.1002.exr")
+    assert set(result.planes) == set(RGB)
+    np.testing.assert_array_equal(result.plane("rgba.red"), source.plane("rgba.red"))
+    assert set(read_exr(folder / "mask.1002.exr").planes) == {"rgba.alpha"}
+
+
+def test_overscan_and_pixel_aspect_survive(fake: FakeNuke, shot: Shot) -> None:
+    display, data = (0, 0, 64, 48), (-8, -4, 72, 52)
+    plane = np.random.default_rng(0).random((56, 80)).astype(np.float32)
+    for frame in range(1001, 1005):
+        write_exr(shot.path("plate", frame), Picture(dict.fromkeys(RGB, plane), data, display, 2.0), RGB)
+    artist = Artist(fake, shot.script(fake, always_render=True))
+    result = read_exr(render(artist) / "plate.1001.exr")
+    assert (result.data, result.display, result.pixel_aspect) == (data, display, 2.0)
+
+
+def test_proxy_mode_is_off_while_rendering_and_put_back(artist: Artist) -> None:
+    artist.fake.module.root().setProxy(True)
+    folder = render(artist)
+    assert read_exr(folder / "plate.1001.exr").plane("rgba.red").shape == (48, 64)
+    assert artist.fake.module.root().proxy() is True
+
+
+@pytest.mark.parametrize(("cause", "code"), [("cancel", "CANCELLED"), ("missing", "BAD_INPUT"), ("busy", "BAD_INPUT")])
+def test_a_render_that_fails_leaves_the_script_as_it_was(artist: Artist, shot: Shot, cause: str, code: str) -> None:
+    from mattebridge.errors import MatteBridgeError
+
+    session = artist.fake.session
+    session.root._knobs["proxy"].setValue(True)  # type: ignore[attr-defined]
+    if cause == "cancel":
+        session.cancel_next_execute = True
+    elif cause == "missing":
+        shot.path("plate", 1003).unlink()
+    else:
+        session.executing = True
+    with pytest.raises(MatteBridgeError) as caught:
+        render(artist)
+    session.executing = False
+    assert caught.value.code == code
+    assert "Write" not in classes(artist.fake)
+    assert session.root._value("proxy") is True
+    assert session.context.frame == 1003
+    if cause == "missing":
+        assert "plate.1003.exr" in str(caught.value)
+        shot.write_plate(1003)
+        render(artist)
+        assert (Path(shot.folder) / "mattebridge" / "MatteBridge1" / "inputs" / "plate.1003.exr").exists()
+
+
+def test_a_frame_that_was_deleted_is_rendered_again_alone(artist: Artist) -> None:
+    folder = render(artist)
+    (folder / "mask.1002.exr").unlink()
+    artist.fake.session.executed.clear()
+    render(artist)
+    assert [(first, last) for _, first, last in artist.fake.session.executed] == [(1002, 1002)]
+
+
+def test_a_retimed_plate_is_matted_as_it_is_seen(fake: FakeNuke, server: LocalServer, shot: Shot) -> None:
+    artist = Artist(fake, shot.script(fake, model="identity", range="custom", frames="1001-1003"))
+    nuke: Any = fake.module
+    for index in (0, 1):
+        artist.node.setInput(index, nuke.nodes.TimeOffset(inputs=[artist.node.input(index)], time_offset=-1))
+    assert artist.press("matte_range").error is None
+    picture = fake.session.picture_of(artist.node, 1001)
+    np.testing.assert_array_equal(picture.plane("rgba.alpha"), read_exr(shot.path("mask", 1002)).plane("rgba.alpha"))
