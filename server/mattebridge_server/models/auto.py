@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from mattebridge_server.models.base import ModelCard
+from mattebridge_server.models.licences import LicencePolicy
 
 PREFERENCE = ("videomama", "sam2-matte")
 FALLBACK = "edge"
@@ -60,7 +61,7 @@ def choose(cards: Mapping[str, ModelCard], host: Host, feature_px: float = float
 
 def _obstacle(card: ModelCard, host: Host) -> str:
     """Why the model cannot be used, or nothing."""
-    if host.allowed_licences is not None and card.licence not in host.allowed_licences:
+    if not LicencePolicy(host.allowed_licences).allows(card.licence):
         return f"is under a licence that the site does not allow ({card.licence})"
     if card.name not in host.installed:
         return "is not installed"

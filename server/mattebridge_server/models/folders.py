@@ -6,26 +6,40 @@ A card names each file as ``<folder>/<path in the repository>``. A folder copied
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mattebridge.errors import ModelNotInstalled
 from mattebridge_server.models.base import ModelCard, Weights
 
+ENVIRONMENT_VARIABLE = "MATTEBRIDGE_MODELS"
 SAMPLE_BYTES = 64 * 1024
 SAMPLES = 48
 
 
-def default_folder(environment_home: Path | None = None) -> Path:
+def default_folder(home: Path | None = None) -> Path:
     """The folder under the user's data directory where models are pulled to unless the site says otherwise."""
-    home = environment_home or Path.home()
+    home = home or Path.home()
     if sys.platform == "win32":
         return home / "AppData" / "Local" / "mattebridge" / "models"
     if sys.platform == "darwin":
         return home / "Library" / "Application Support" / "mattebridge" / "models"
     return home / ".local" / "share" / "mattebridge" / "models"
+
+
+def model_folders(
+    flags: Sequence[str], environ: Mapping[str, str], site: Sequence[str] = (), home: Path | None = None
+) -> tuple[Path, ...]:
+    """All model folders in the order in which they are searched; a pull goes to the first.
+
+    The command line's, those of ``MATTEBRIDGE_MODELS`` (separated as in PATH), the site's, the user's own. Called once
+    at the edge of a process; nothing deeper reads the environment.
+    """
+    stated = [folder for folder in environ.get(ENVIRONMENT_VARIABLE, "").split(os.pathsep) if folder]
+    return tuple(dict.fromkeys([*map(Path, (*flags, *stated, *site)), default_folder(home)]))
 
 
 @dataclass(frozen=True)
