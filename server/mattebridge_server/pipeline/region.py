@@ -25,6 +25,8 @@ Box = tuple[int, int, int, int]
 PADDING = 0.12
 WORTH_CROPPING = 2 / 3
 SMOOTH_FRAMES = 12
+COARSE_STEPS = 120
+COARSEST_PX = 8
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ def plan_region(
     crop: bool = True,
 ) -> Region:
     """The region for a shot: ``boxes`` are `subject_box` per shot index, ``plate`` is (width, height) of the grid."""
+    boxes = [_coarse(box, plate) for box in boxes]
     size = _subject_size(boxes, plate) if crop else None
     if size is None or size[0] * size[1] > WORTH_CROPPING * plate[0] * plate[1]:
         size, boxes = plate, [None] * len(boxes)
@@ -95,6 +98,15 @@ def paste(canvas: Float32, region: Region, index: int, plate: tuple[int, int], o
     result = np.array(outside, np.float32, copy=True)
     result[y0:y1, x0:x1] = np.clip(part[y0 - y : y1 - y, x0 - x : x1 - x], 0.0, 1.0)
     return result
+
+
+def _coarse(box: Box | None, plate: tuple[int, int]) -> Box | None:
+    """The box widened to a coarse grid: a small repair of one mask must not move the region of a whole shot."""
+    if box is None:
+        return None
+    step = max(COARSEST_PX, plate[0] // COARSE_STEPS)
+    x0, y0, x1, y1 = (value // step for value in (box[0], box[1], box[2] + step - 1, box[3] + step - 1))
+    return x0 * step, y0 * step, min(plate[0], x1 * step), min(plate[1], y1 * step)
 
 
 def _subject_size(boxes: Sequence[Box | None], plate: tuple[int, int]) -> tuple[int, int] | None:
