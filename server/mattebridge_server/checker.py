@@ -11,7 +11,7 @@ import sys
 
 import msgspec
 
-from .engine.host import PipeOut, claim_pipes
+from .engine.host import PipeOut, claim_pipes, keep_to_roots, site_of
 from .engine.wire import CheckJob, Quit, Ready, Setup, ToHelper, read_body
 from .models.registry import load_registry
 from .pipeline.check import check_job
@@ -28,7 +28,8 @@ def main() -> int:
     while (body := read_body(inward)) is not None:
         message = decoder.decode(body)
         if isinstance(message, Setup):
-            site = Site.parse(message.site) if message.site else Site()
+            site = site_of(message)
+            keep_to_roots(message)
             out.send(Ready(device="", models=()))
         elif isinstance(message, CheckJob):
             out.send(check_job(message.number, message.request, message.plan, site, registry))

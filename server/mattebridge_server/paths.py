@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mattebridge.errors import FrameError, OutputFailed, PathRefused
+from mattebridge.messages import JobRequest
 
 _DRIVE = re.compile(r"[A-Za-z]:(?:/|\Z)")
 _ODD_ROOTS = ("/proc", "/dev", "/sys")
@@ -95,6 +96,14 @@ def resolve(path: str, roots: Sequence[str]) -> Path:
     if not inside(real, roots):
         raise _outside(path, real, roots)
     return Path(real)
+
+
+def require_inside(request: JobRequest, roots: Sequence[str]) -> None:
+    """Raises `PathRefused` where one of the job's paths leaves the roots; without roots there is nothing to leave."""
+    names = ("plate", "mask", "out", "core", "garbage", "fgr", "comp_over", "comp", "cleanplate")
+    for path in (getattr(request, name) for name in names):
+        if path and roots:
+            resolve(path, roots)
 
 
 def open_inside(path: str, roots: Sequence[str]) -> int:

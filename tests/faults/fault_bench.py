@@ -244,6 +244,11 @@ class Client:
         report: m.StatusReport = self.ask(m.Status, finished=finished, limit=10_000)
         return report
 
+    def models_up(self, timeout_s: float = 60.0) -> tuple[m.ModelInfo, ...]:
+        """Wait until an engine has told its models."""
+        described: m.Described = self.ask(m.Describe, timeout_s=timeout_s)
+        return described.models
+
     def state(self, key: str) -> str:
         return next((job.state for job in self.status().jobs if job.key == key), "")
 

@@ -45,3 +45,8 @@ class Config:
     keep_s: float = 30 * 86400.0
     most_losses: int = 5
     metrics_port: int | None = None
+
+    @property
+    def spool(self) -> Path:
+        """The folder of all jobs' spools."""
+        return self.state_dir / "spool"

@@ -114,8 +114,9 @@ def configure(args: Arguments, settings: Settings) -> Config:
     _refuse_open_door(binds, site, allowed)
     queue_jobs = args.queue_jobs or Policy.queue_jobs
     policy = Policy(queue_jobs=queue_jobs, client_jobs=min(Policy.client_jobs, queue_jobs))
+    state_dir = _state_dir(args.state_dir, settings)
     return Config(
-        state_dir=_state_dir(args.state_dir, settings),
+        state_dir=state_dir,
         local=local_endpoint(settings.runtime_dir),
         keys=keys.load_or_create(settings.server_key_file),
         allowed=allowed,
@@ -133,6 +134,7 @@ def configure(args: Arguments, settings: Settings) -> Config:
             folders=tuple(str(Path(folder).resolve()) for folder in args.models_dir),
             site=site_text,
             roots=roots,
+            spool=str(state_dir / "spool"),
         ),
         site=site,
         policy=policy,

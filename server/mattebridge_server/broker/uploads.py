@@ -153,5 +153,5 @@ class Spool:
     def keep_only(self, keys: set[str]) -> None:
         """Remove folders of jobs that nobody knows any more."""
         for folder in self.folder.iterdir() if self.folder.is_dir() else ():
-            if folder.name not in keys:
+            if folder.name not in keys and not folder.name.startswith("."):
                 shutil.rmtree(folder, ignore_errors=True)

@@ -12,11 +12,13 @@ import os
 import queue
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 
+from ..confine import confine
 from ..media import set_threads
 from ..pipeline.control import Control
 from ..pipeline.keys import FileDigests
@@ -27,6 +29,8 @@ from .shelf import Shelf, execution_profile, parse_device
 from .wire import Beat, Quit, Ready, RunJob, Setup, StopJob, ToEngine, pack, read_body
 
 BEAT_S = 1.0
+SCRATCH_VARIABLES = ("TMPDIR", "NUMBA_CACHE_DIR", "CUDA_CACHE_PATH", "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR")
+"""Where libraries keep what they compile; inside the roots' fence it has to lie in a folder of ours."""
 log = logging.getLogger("mattebridge.engine")
 
 
@@ -54,7 +58,7 @@ class Host:
         self._out = out
         device = parse_device(setup.device, setup.threads)
         limit_threads(setup.threads)
-        site = Site.parse(setup.site) if setup.site else Site()
+        site = site_of(setup)
         folders = tuple(Path(folder) for folder in (*setup.folders, *site.models.folders))
         self._setup = setup
         self._shelf = Shelf(device, folders, budget_bytes=setup.budget_bytes)
@@ -118,6 +122,26 @@ class Host:
             self._out.send(Beat(busy_s=busy, stage=stage, loaded=self._shelf.loaded, used_bytes=self._shelf.used_bytes))
 
 
+def site_of(setup: Setup) -> Site:
+    """The site with the command line's roots in place of its own, where there are any."""
+    site = Site.parse(setup.site) if setup.site else Site()
+    return replace(site, roots=setup.roots) if setup.roots else site
+
+
+def keep_to_roots(setup: Setup) -> None:
+    """Have the kernel refuse every file outside the roots, where there are roots. Before any thread is started."""
+    site = site_of(setup)
+    if not site.roots:
+        return
+    scratch = f"{setup.spool}/.scratch"
+    if setup.spool:
+        Path(scratch).mkdir(parents=True, exist_ok=True)
+        os.environ.update(dict.fromkeys(SCRATCH_VARIABLES, scratch))
+    folders = (*setup.folders, *site.models.folders)
+    if not confine(folders, (*site.roots, *filter(None, [setup.spool]))):
+        log.warning("this kernel cannot confine a process: paths are checked before a job, and not while it runs")
+
+
 def limit_threads(threads: int) -> None:
     """Fix the number of threads of every library that has its own pool: results and load depend on it."""
     import cv2
@@ -154,6 +178,7 @@ def main() -> int:
     setup = decoder.decode(first)
     if not isinstance(setup, Setup):
         raise TypeError(f"the first message is Setup, not {type(setup).__name__}")
+    keep_to_roots(setup)
     host = Host(setup, PipeOut(outward))
     host.start()
     while (body := read_body(inward)) is not None:

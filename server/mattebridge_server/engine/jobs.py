@@ -11,6 +11,7 @@ import msgspec
 from mattebridge.errors import EngineFailed, MatteBridgeError, OutOfMemory
 from mattebridge.messages import ErrorInfo, JobRequest
 
+from ..paths import require_inside
 from ..pipeline.control import Control, Emit, Stopped
 from ..pipeline.runner import JobRun, Resources, Tally
 from .choice import settle_model, smaller_canvas
@@ -46,6 +47,8 @@ class Worker:
 
     def _run(self, job: RunJob, emit: Emit, control: Control) -> JobEnded:
         control.checkpoint("load")
+        if not job.spool:
+            require_inside(job.request, self.resources.site.roots)
         chosen = settle_model(job.request, self.shelf, self.resources.site, bool(job.plan))
         request, why = chosen.request, chosen.why
         while True:

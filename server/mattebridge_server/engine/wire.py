@@ -24,7 +24,8 @@ _LENGTH = struct.Struct("<I")
 class Setup(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     """First message. ``site`` is the site file's text, parsed again by the child; ``folders`` hold model weights.
 
-    ``roots`` are those of the command line; where there are any they replace the site's. The spool is always allowed.
+    ``roots`` are those of the command line; where there are any they replace the site's. ``spool`` is the folder of all
+    jobs' spools, which is always allowed.
     """
 
     device: str = "cpu:0"
@@ -32,6 +33,7 @@ class Setup(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     folders: tuple[str, ...] = ()
     site: str = ""
     roots: tuple[str, ...] = ()
+    spool: str = ""
     budget_bytes: int = 0
 
 
