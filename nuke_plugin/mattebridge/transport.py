@@ -201,7 +201,7 @@ class Transport:
         opened = context.socket(zmq.DEALER)
         for option, value in (
             (zmq.LINGER, LINGER_MS),
-            (zmq.IMMEDIATE, 1),  # nothing is kept for a server that is not there: the session sends it again
+            # Not ZMQ_IMMEDIATE: with it a DEALER drops what it received last when the other side hangs up.
             (zmq.SNDHWM, 0),  # credits bound what is under way
             (zmq.RCVHWM, 0),
             (zmq.MAXMSGSIZE, BLOB_BYTES),

@@ -55,6 +55,7 @@ class SmallServer:
         self.major = m.PROTOCOL_MAJOR
         self.beat_s = beat_s
         self.credit_bytes = 1 << 20
+        self.peer_of = {}  # job key -> the connection that submitted or resumed it last
         self._greeted = set()
         self._client_credit = {}
         self._partial = {}
@@ -176,6 +177,7 @@ class SmallServer:
 
     def _accept(self, peer, message, existing, blobs=()):
         key, story = message.key, self.story
+        self.peer_of[key] = peer
         if message.__class__ is m.Submit and blobs:
             story.uploads.setdefault(key, {})["plan"] = blobs[0]
         delivery = story.bodies[key].delivery

@@ -244,16 +244,21 @@ def test_the_first_ctrl_c_cancels_and_waits_and_the_second_leaves(server, story,
         server._on_cancel = SmallServer._on_cancel.__get__(server) if presses == 1 else lambda *_: None
         command = [sys.executable, "-m", "mattebridge", *MATTE]
         child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        wait_until(lambda: len(story.jobs) == 1, what="the submit")
-        peer, key = list(server._greeted)[-1], next(iter(story.jobs))
-        server.do(lambda peer=peer, key=key: server.tell(peer, key, 0, 2))
-        assert "queued" in child.stderr.readline()
-        cancels = server.count(m.Cancel)
-        child.send_signal(signal.SIGINT)
-        wait_until(lambda before=cancels: server.count(m.Cancel) > before, what="the cancel")
-        if presses == 2:
+        try:
+            wait_until(lambda: len(story.jobs) == 1, 30, "the submit")
+            key = next(iter(story.jobs))
+            wait_until(lambda key=key: key in server.peer_of, what="its acceptance")
+            server.do(lambda key=key: server.tell(server.peer_of[key], key, 0, 2))
+            assert "queued" in child.stderr.readline()
+            cancels = server.count(m.Cancel)
             child.send_signal(signal.SIGINT)
-        _, err = child.communicate(timeout=20)
+            wait_until(lambda before=cancels: server.count(m.Cancel) > before, what="the cancel")
+            if presses == 2:
+                child.send_signal(signal.SIGINT)
+            _, err = child.communicate(timeout=20)
+        finally:
+            child.kill()
+            child.communicate()
         assert child.returncode == 6, err
         assert "press Ctrl-C again" in err
 

@@ -127,8 +127,7 @@ def test_a_restarted_server_at_another_address_is_found_and_the_job_goes_on(know
         job = client.matte(**JOB)
         story.jobs[job.key] = shot_events(job.key, [1001, 1002, 1003])
         seen = job.events(timeout_s=20)
-        peer = next(iter(first._greeted))
-        first.do(lambda: first.tell(peer, job.key, 0, 3))
+        first.do(lambda: first.tell(first.peer_of[job.key], job.key, 0, 3))
         assert [next(seen).seq for _ in range(3)] == [1, 2, 3]
         first.close()
         with SmallServer(story, keys=server_keys, allowed=[public], boot_id="boot-2") as second:
@@ -250,8 +249,34 @@ def test_nothing_is_left_behind(known, server):
     wait_until(lambda: threading.active_count() <= before, what="every thread of a client ending")
 
 
-def test_stop_is_confirmed(client):
-    client.stop()
+def test_the_last_word_of_a_server_that_ends_at_once_is_heard(settings, tmp_path):
+    """STOPPING, then the connection is gone: it was received, so it counts."""
+    for number in range(25):
+        server = SmallServer(endpoint=f"ipc://{tmp_path}/{number}")
+
+        def stop(peer, message, _, server=server):
+            server.send(peer, m.Stopping(message.request))
+            server._stopping.set()
+
+        server._on_stop = stop
+        server.socket.linger = 1000
+        with Client.connect(server.endpoint, settings=settings) as client:
+            client.stop()
+        server.close()
+
+
+def test_what_was_sent_into_a_cut_has_no_effect_on_the_next_server(settings, tmp_path, story):
+    """A DEALER delivers what it kept to a restarted server; nothing of it may count before HELLO."""
+    endpoint = f"ipc://{tmp_path}/socket"
+    first = SmallServer(story, endpoint)
+    first.hold = True
+    with Client.connect(endpoint, settings=settings) as client:
+        job = client.matte(**JOB)
+        first.close()
+        client._post(m.PutsDone(job.key), (), client._session.epoch)
+        with SmallServer(story, endpoint, boot_id="boot-2") as second:
+            assert job.wait(timeout_s=20).written == 3
+            assert story.accepted == 1 and second.count(m.Submit) == 0
 
 
 def test_public_names_are_where_they_are_said_to_be():
