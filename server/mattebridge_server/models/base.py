@@ -72,7 +72,8 @@ class ModelCard:
     """What a user, a scheduler and a licence officer have to know before the model is loaded.
 
     ``weights`` is the set of files that `pull` fetches; each of ``alternatives`` is a whole set that serves instead,
-    in order of preference (a smaller size of the same network, or its authors' own checkpoint).
+    in order of preference (a smaller size of the same network, or its authors' own checkpoint). ``preflight``: a user is
+    warned about masks that are empty, leap or miss the subject.
     """
 
     name: str
@@ -93,6 +94,7 @@ class ModelCard:
     needs_mask: Literal["every", "any", "none"] = "every"
     outputs: tuple[str, ...] = ("alpha",)
     experimental: bool = False
+    preflight: bool = True
 
 
 @dataclass(frozen=True)

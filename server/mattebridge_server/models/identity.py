@@ -21,6 +21,7 @@ class Identity(Model):
         temporal="frame",
         plate_state="linear",
         version="1",
+        preflight=False,
     )
 
     def run(self, window: Window, params: Mapping[str, ParamValue], checkpoint: Checkpoint) -> Iterator[FrameResult]:

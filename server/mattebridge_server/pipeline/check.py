@@ -24,6 +24,7 @@ from ..models.registry import Registry
 from ..paths import resolve
 from ..site import Site
 from .control import Control
+from .glance import glance_at_masks
 from .inputs import READ_ROLES, ShotInputs, resolve_inputs
 from .outputs import key_on_disk
 from .params import resolve_params
@@ -87,6 +88,8 @@ class _Check:
             self._found.ask(self._colour)
         if card is not None and present and not self._found.problems:
             self._found.ask(lambda: self._shot(card))
+            if card.preflight:
+                self._found.ask(self._masks)
         self._found.ask(self._writable)
         self._found.ask(self._results)
 
@@ -142,6 +145,12 @@ class _Check:
         if shot.plan.region is not None:
             width, height = shot.plan.region.canvas
             self._found.facts |= {"canvas_width": width, "canvas_height": height, "gain_stops": shot.plan.gain_stops}
+
+    def _masks(self) -> None:
+        seen = glance_at_masks(self._request)
+        self._found.warnings += [finding.message for finding in seen.findings]
+        if seen.feature_px < float("inf"):
+            self._found.facts["feature_px"] = round(seen.feature_px)
 
     def _sampled(self) -> ShotInputs:
         """The shot reduced to the few frames that a quick look may cost."""

@@ -19,12 +19,14 @@ import numpy as np
 
 from mattebridge.messages import JobRequest, ParamValue
 
+from ..crashpoints import reach
 from ..engine.wire import JobStep
 from ..media import remove_stale_temporaries
 from ..models.base import FrameResult, Model
 from ..site import Site
 from .control import Control, Emit
 from .finish import Finisher, about_job
+from .glance import glance_at_masks
 from .inputs import require_files, resolve_inputs
 from .keys import FileDigests, FrameKeys
 from .model_pass import READ_AHEAD, ModelPass, read_frames
@@ -104,6 +106,7 @@ class JobRun:
             finisher = Finisher(shot, self._inputs, store, self._stages, about, self._res.model_of)
             outputs = resolve_outputs(self._inputs, keys.of, finisher.extra, self._request.overwrite)
             finisher.send_to(outputs)
+            self._warn_about_masks()
             todo = [frame for frame in self._inputs.frames if frame not in outputs.fresh]
             self._tell.begin(outputs, todo, keys, self._model.card.name, why, spooled)
             make_folders(outputs, todo)
@@ -147,8 +150,15 @@ class JobRun:
             workers=max(1, self._res.threads),
         )
 
+    def _warn_about_masks(self) -> None:
+        """For a range; a single frame's mask is what the artist looks at."""
+        if self._model.card.preflight and len(self._inputs.frames) > 1 and self._request.mask:
+            for finding in glance_at_masks(self._request).findings:
+                self._tell.warn(finding.kind.upper(), finding.message, finding.frame)
+
     def _step(self, window: int, frames: tuple[int, ...]) -> None:
         self._emit(JobStep(key=self._key, window=window, frames=frames))
+        reach("window-before", frames[0] if frames else None)
 
     # -- masks that the job makes itself ---------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from mattebridge.messages import Done, FrameDone
 from mattebridge_server.engine import local
 from mattebridge_server.pipeline.plan import parse_plan
