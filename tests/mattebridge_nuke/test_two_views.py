@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,13 +38,16 @@ def test_all_views_are_matted_into_one_version(fake: FakeNuke, server: LocalServ
 def test_both_views_are_made_under_one_plan(
     fake: FakeNuke, server: LocalServer, shot: Shot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mattebridge_nuke.bridge import Bridge
+    from mattebridge_nuke.bridge import Bridge, Job
 
     plans: list[object] = []
     submit = Bridge.submit
-    monkeypatch.setattr(
-        Bridge, "submit", lambda self, request, plan=None: (plans.append(plan), submit(self, request, plan))[1]
-    )
+
+    def remember(self: Bridge, request: Any, plan: Any = None) -> Job:
+        plans.append(plan)
+        return submit(self, request, plan)
+
+    monkeypatch.setattr(Bridge, "submit", remember)
     artist = Artist(fake, shot.script(fake, model="identity", which_views="all views"))
     assert artist.press("matte_range").error is None
     assert len(plans) == 2

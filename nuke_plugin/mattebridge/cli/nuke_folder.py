@@ -18,6 +18,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Optional
 
@@ -46,7 +47,7 @@ def build(target: Path, platforms: Sequence[str], wheels: Optional[Path] = None,
             "the folder exists and is not a MatteBridge plug-in", file=str(target), remedy="Name another folder."
         )
     with tempfile.TemporaryDirectory() as scratch:
-        found = _fetch(Path(scratch), platforms, wheels)
+        found = pick(wheels, platforms) if wheels is not None else download(Path(scratch), platforms)
         try:
             _clear(target)
             _copy_ours(target)
@@ -89,20 +90,20 @@ def pack(folder: Path, archive: Path) -> Path:
 # -- wheels ----------------------------------------------------------------------------------------------------------
 
 
-def _fetch(scratch: Path, platforms: Sequence[str], wheels: Optional[Path]) -> list[Path]:
+def download(target: Path, platforms: Sequence[str]) -> list[Path]:
+    """Every wheel that a build needs, fetched by pip. Raises `InputError`."""
+    orders = [[MSGPACK]]
     for platform in platforms:
-        for python in PYTHONS:
-            flags = [flag for tag in PLATFORMS[platform] for flag in ("--platform", tag)]
-            _pip([PYZMQ, "--python-version", python, "--implementation", "cp", *flags], scratch, wheels)
-    _pip([MSGPACK], scratch, wheels)
-    return sorted(scratch.glob("*.whl"))
+        flags = [flag for tag in PLATFORMS[platform] for flag in ("--platform", tag)]
+        orders += [[PYZMQ, "--python-version", python, "--implementation", "cp", *flags] for python in PYTHONS]
+    with ThreadPoolExecutor(max_workers=3) as pool:
+        list(pool.map(lambda order: _pip(order, target), orders))
+    return sorted(target.glob("*.whl"))
 
 
-def _pip(arguments: list[str], scratch: Path, wheels: Optional[Path]) -> None:
+def _pip(arguments: list[str], target: Path) -> None:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    command += ["--only-binary=:all:", "--dest", str(scratch), *arguments]
-    if wheels is not None:
-        command += ["--no-index", "--find-links", str(wheels)]
+    command += ["--only-binary=:all:", "--dest", str(target), *arguments]
     ended = subprocess.run(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
     )
@@ -110,8 +111,27 @@ def _pip(arguments: list[str], scratch: Path, wheels: Optional[Path]) -> None:
         said = ended.stdout.decode("utf-8", "replace").strip().splitlines()
         raise InputError(
             f"pip could not get {arguments[0]}: {said[-1] if said else ended.returncode}",
-            remedy="Connect to your package index, or download the wheels and pass --wheels FOLDER.",
+            remedy="Connect to your package index, or download the wheels elsewhere and pass --wheels FOLDER.",
         )
+
+
+def pick(folder: Path, platforms: Sequence[str]) -> list[Path]:
+    """The wheels that a build needs from a folder of wheels. Raises `InputError` naming the first that is not there."""
+    found = [_one(folder, f"{MSGPACK.replace('==', '-')}-", ("",), "msgpack")]
+    for platform in platforms:
+        for python in PYTHONS:
+            stem = f"{PYZMQ.replace('==', '-')}-cp{python.replace('.', '')}-"
+            found.append(_one(folder, stem, PLATFORMS[platform], f"pyzmq for Python {python} on {platform}"))
+    return found
+
+
+def _one(folder: Path, stem: str, tags: Sequence[str], what: str) -> Path:
+    for path in sorted(folder.glob(f"{stem}*.whl")):
+        if any(tag in path.name for tag in tags):
+            return path
+    raise InputError(
+        f"there is no wheel of {what} ({stem}*.whl)", file=str(folder), remedy="Download it, or leave --wheels out."
+    )
 
 
 def merge(wheel: Path, vendor: Path) -> None:

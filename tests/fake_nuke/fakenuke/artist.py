@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,7 @@ class Artist:
         self.fake.press(self.node, button)
         return self.running()
 
-    def running(self) -> Optional[Any]:
+    def running(self) -> Any:
         return importlib.import_module("mattebridge_nuke.run").RUNS.get(self.node._name)
 
     def press(self, button: str, timeout_s: float = 30.0) -> Any:

@@ -35,6 +35,7 @@ class LocalServer:
             "MATTEBRIDGE_STATE": str(folder / "s"),
             "MATTEBRIDGE_LOST_TIMEOUT": "60",
         }
+        self.tcp_endpoint = ""
         self.process: Optional[subprocess.Popen[bytes]] = None
 
     @property

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mattebridge_server.models.base import Checkpoint, FrameResult, Model, ModelCard, Param, ParamValue, Window
 
@@ -38,8 +39,8 @@ class Gated(Model):
             self._wait(str(params["gate"]), number, checkpoint)
             around = [window.mask(other) for other in window.numbers]
             masks = [mask for mask in around if mask is not None]
-            mean = np.mean(masks, axis=0, dtype=np.float32) * np.float32(params["gain"])
-            yield FrameResult(number, mean)
+            mean: NDArray[np.float32] = np.stack(masks).mean(axis=0, dtype=np.float32)
+            yield FrameResult(number, mean * np.float32(params["gain"]))
 
     @staticmethod
     def _wait(gate: str, number: int, checkpoint: Checkpoint) -> None:
