@@ -33,6 +33,8 @@ IDLE_EXIT_S = 900.0
 DRAIN_S = 30.0
 TERMINATE_S = 10.0
 POLL_S = 0.05
+LOST_S = 10.0
+"""Until a task gives up a server that does not answer: nobody but the next task would start it again."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ def session_settings(session: Path) -> Settings:
         state_dir=folder / "state",
         server="auto",
         server_key="",
+        lost_timeout_s=LOST_S,
     )
 
 

@@ -17,10 +17,9 @@ from mattebridge_server.media import ColourHints, FrameHeader, Window, write_alp
 from mattebridge_server.media.source import open_source
 
 BIN = Path(sys.executable).parent
-WIDTH, HEIGHT = 160, 90
 
 
-def header(frame: int, width: int = WIDTH, height: int = HEIGHT) -> FrameHeader:
+def header(frame: int, width: int, height: int) -> FrameHeader:
     window = Window(0, 0, width, height)
     return FrameHeader("", frame, "openexr", window, window, colour=ColourHints(interop_id="lin_ap1_scene"))
 
@@ -32,20 +31,24 @@ class FarmShot:
     folder: Path
     frames: Sequence[int]
     environment: dict[str, str] = field(default_factory=dict)
+    width: int = 160
+    height: int = 90
 
     def write(self) -> FarmShot:
         for role in ("plate", "mask"):
             (self.folder / role).mkdir(parents=True, exist_ok=True)
-        rows, columns = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
+        width, height = self.width, self.height
+        rows, columns = np.mgrid[:height, :width].astype(np.float32)
         for index, frame in enumerate(self.frames):
-            grain = np.random.default_rng(frame).normal(0, 0.01, (HEIGHT, WIDTH, 3)).astype(np.float32)
+            grain = np.random.default_rng(frame).normal(0, 0.01, (height, width, 3)).astype(np.float32)
             ground = 0.08 + 0.03 * np.sin(columns / 5)[..., None] * np.float32([1, 0.8, 0.6])
-            distance = np.hypot(columns - 50 - index, rows - 45)
-            cover = np.clip(26 - distance, 0, 1)[..., None]
+            distance = np.hypot(columns - width * 0.3 - index * width / 160, rows - height / 2)
+            cover = np.clip(height * 0.29 - distance, 0, 1)[..., None]
             plate = cover * np.float32([0.7, 0.5, 0.4]) + (1 - cover) * ground + grain
-            mask = cv2.GaussianBlur((distance < 23).astype(np.float32), (0, 0), 1.0)
-            write_rgb(str(self.path("plate", frame)), np.float32(plate.clip(0)), like=header(frame), frame=frame)
-            write_alpha(str(self.path("mask", frame)), mask, like=header(frame), frame=frame)
+            mask = cv2.GaussianBlur((distance < height * 0.26).astype(np.float32), (0, 0), 1.0)
+            like = header(frame, width, height)
+            write_rgb(str(self.path("plate", frame)), np.float32(plate.clip(0)), like=like, frame=frame)
+            write_alpha(str(self.path("mask", frame)), mask, like=like, frame=frame)
         return self
 
     def path(self, role: str, frame: int) -> Path:
