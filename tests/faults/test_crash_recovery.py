@@ -4,9 +4,14 @@ The sweep kills the broker or the engine at each named point, at the first, a wi
 `soak.py` sweeps every frame.
 """
 
+import shutil
+import tempfile
+from pathlib import Path
+
 import pytest
 from controllable_engine import content
-from fault_bench import ran, request, until
+from fault_bench import Broker, ran, request, until
+from real_shot import make_shot, start_real
 
 from mattebridge import messages as m
 
@@ -84,7 +89,7 @@ def test_the_client_is_told_that_the_server_was_restarted(broker, steps, folder)
     client.send(m.Ping(1))
     client.expect(m.NeedHello)
     client.hello()
-    client.ask(m.Resume, key="job", after=3)
+    client.ask(m.Resume, key="job", after=2)
     assert isinstance(client.end_of("job"), m.Done)
     assert [one.code for one in client.events() if isinstance(one, m.Warning_)] == ["SERVER_RESTARTED"]
 
@@ -122,3 +127,55 @@ def test_a_job_that_takes_the_server_down_again_and_again_is_given_up(broker, st
     failed = client.end_of("job")
     assert failed.error.code == "ENGINE_FAILED"
     assert "went down 3 times" in failed.error.message
+
+
+REAL_SWEEP = [
+    ("read-before", "@1001"),
+    ("window-before", "@1012"),
+    ("temporary-before", "@1012"),
+    ("rename-before", "@1001"),
+    ("rename-after", "@1024"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("point", "where"), REAL_SWEEP, ids=lambda value: value)
+def test_the_real_engine_dies_at_a_named_point_and_the_bits_are_those_of_an_undisturbed_run(
+    broker, folder, undisturbed, point, where
+):
+    job = {**undisturbed["job"], "out": f"{folder}/out/m.####.exr"}
+    client = start_real(
+        broker, policy={"attempts": 2, "backoff_s": 0.1}, environment={"MATTEBRIDGE_CRASH_AT": point + where}
+    )
+    client.submit("job", **job)
+    failed_or_done = client.end_of("job", 60)
+    assert client.status().engines[0].restarts >= 1, "the point was not reached"
+    out = folder / "out"
+    before = {path.name: path.stat().st_mtime_ns for path in out.glob("m.*")}
+    for name in before:
+        assert (out / name).read_bytes() == undisturbed["bytes"][name]
+    broker.kill()
+    broker.again()
+    client = broker.client()
+    client.submit("again", **job)
+    done = client.end_of("again", 60)
+    assert isinstance(done, m.Done), (done, failed_or_done)
+    assert (done.kept, done.written) == (len(before), len(FRAMES) - len(before))
+    assert {path.name: path.read_bytes() for path in out.glob("m.*")} == undisturbed["bytes"]
+    assert all((out / name).stat().st_mtime_ns == stamp for name, stamp in before.items())
+
+
+@pytest.fixture(scope="module")
+def undisturbed():
+    """A shot and the bytes of its results."""
+    folder = Path(tempfile.mkdtemp(prefix="mb"))
+    broker = Broker(folder)
+    try:
+        job = make_shot(folder / "shot", FRAMES)
+        client = start_real(broker)
+        client.submit("job", **{**job, "out": f"{folder}/out/m.####.exr"})
+        assert isinstance(client.end_of("job", 60), m.Done)
+        yield {"job": job, "bytes": {path.name: path.read_bytes() for path in (folder / "out").glob("m.*")}}
+    finally:
+        broker.close()
+        shutil.rmtree(folder)

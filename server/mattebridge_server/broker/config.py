@@ -14,6 +14,7 @@ from ..site import Site
 from .auth import AllowList
 from .lock import FileLock
 from .scheduling import Policy
+from .uploads import SPARE_BYTES
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Config:
     keep_s: float = 30 * 86400.0
     most_losses: int = 5
     metrics_port: int | None = None
+    spare_bytes: int = SPARE_BYTES
 
     @property
     def spool(self) -> Path:

@@ -63,6 +63,13 @@ _request_decoder = msgspec.msgpack.Decoder(JobRequest)
 
 def decode(parts: Sequence[bytes]) -> Received:
     """The message of one multipart (without the peer's address). Raises `Malformed` and nothing else."""
+    received = read_types(parts)
+    _check_values(received.message)
+    return received
+
+
+def read_types(parts: Sequence[bytes]) -> Received:
+    """`decode` without the rules on values: sizes, tag and types only."""
     if not 2 <= len(parts) <= MESSAGE_PARTS:
         raise Malformed("parts", f"a message has 2 to {MESSAGE_PARTS} parts, this one {len(parts)}")
     decoder = _decoders.get(bytes(parts[0]))
@@ -76,7 +83,6 @@ def decode(parts: Sequence[bytes]) -> Received:
         message = decoder.decode(parts[1])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed("decode", f"{parts[0].decode()}: {error}") from error
-    _check_values(message)
     return Received(message, tuple(parts[2:]))
 
 

@@ -57,7 +57,7 @@ class Service:
         now = self.loop.time()
         self.out = do.Outbox()
         self.journal = Journal(config.state_dir)
-        self.spool = Spool(config.spool)
+        self.spool = Spool(config.spool, config.spare_bytes)
         self.book = JobBook(self.out, time.time)
         scheduler = Scheduler(config.policy, config.devices, now)
         self.floor = Floor(scheduler, self.book, self.out, config.site, str(self.spool.folder))

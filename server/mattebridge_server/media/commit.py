@@ -17,6 +17,8 @@ from pathlib import Path
 
 from mattebridge.errors import OutputFailed
 
+from ..crashpoints import reach
+
 TEMPORARY_PREFIX = ".mattebridge-"
 TEMPORARY_SUFFIX = ".tmp"
 
@@ -47,9 +49,12 @@ def commit(path: str, frame: int, write: Callable[[str], None]) -> None:
         # Made here, exclusively: a link planted under that name is not followed.
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         try:
+            reach("temporary-before", frame)
             write(str(temporary))
             _flush(temporary, os.O_RDWR)
+            reach("rename-before", frame)
             os.replace(temporary, target)
+            reach("rename-after", frame)
         except BaseException:
             with suppress(OSError):
                 temporary.unlink()

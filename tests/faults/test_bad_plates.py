@@ -1,0 +1,106 @@
+"""Promise 17. A damaged picture is told by file and frame within seconds; the engine and the server go on.
+
+Any folder named by MATTEBRIDGE_CORPUS is run too, one file a job. More damage, at the reader itself, is in
+tests/mattebridge_server/media.
+"""
+
+import os
+import random
+import struct
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from real_shot import HEIGHT, WIDTH, make_shot, start_real, write_exr
+
+from mattebridge import messages as m
+
+BAD = 1002
+FRAMES = range(1001, 1004)
+
+
+def damages(good: bytes) -> dict[str, bytes]:
+    """What may lie on a disk in place of a picture."""
+    window = good.find(b"dataWindow\0box2i\0") + len(b"dataWindow\0box2i\0") + 4
+    offsets = good.find(b"\0\0", window)
+    cuts = {f"cut at {at}": good[:at] for at in (0, 4, 100, 400, len(good) // 2, len(good) - 10)}
+    huge = good[:window] + struct.pack("<4i", 0, 0, 2**30, 2**30) + good[window + 16 :]
+    negative = good[:window] + struct.pack("<4i", 100, 100, -5, -5) + good[window + 16 :]
+    generator = random.Random(5)
+    flipped = {}
+    for number in range(6):
+        data = bytearray(good)
+        for _ in range(20):
+            data[generator.randrange(len(data))] ^= 1 << generator.randrange(8)
+        flipped[f"flipped {number}"] = bytes(data)
+    return {
+        **cuts,
+        "not an image": b"this is a text file, whatever it is called\n" * 50,
+        "png signature": b"\x89PNG\r\n\x1a\n" + b"\0" * 200,
+        "huge window": huge,
+        "negative window": negative,
+        "header without end": good[:8] + b"attribute\0string\0" + struct.pack("<I", 2**31 - 1) + b"x" * 1000,
+        "header bomb": good[:8] + b"".join(b"a%d\0int\0\4\0\0\0\1\0\0\0" % n for n in range(50_000)),
+        "zeros": good[:8] + bytes(len(good) - 8),
+        "cyclic offsets": good[:offsets] + good[:40] * ((len(good) - offsets) // 40) if offsets > 0 else b"",
+        **flipped,
+    }
+
+
+@pytest.fixture
+def served(broker, folder):
+    return start_real(broker), make_shot(folder / "shot", FRAMES)
+
+
+def verdict(client, job, key):
+    """How a job on one picture ended, and in what time."""
+    begin = time.monotonic()
+    client.submit(key, **job)
+    ended = client.end_of(key)
+    assert time.monotonic() - begin < 5.0, "it took too long to tell"
+    return ended
+
+
+def test_each_damage_is_told_by_file_and_frame(served, folder):
+    client, job = served
+    path = folder / "shot" / f"plate.{BAD}.exr"
+    good = path.read_bytes()
+    for number, (name, data) in enumerate(damages(good).items()):
+        path.write_bytes(data)
+        ended = verdict(client, {**job, "out": f"{folder}/{number}/m.####.exr"}, f"bad{number}")
+        if name.startswith("flipped") and isinstance(ended, m.Done):
+            continue
+        assert isinstance(ended, m.Failed), name
+        assert ended.error.code == "BAD_FRAME", (name, ended.error)
+        assert ended.error.frame == BAD, (name, ended.error)
+        assert ended.error.file == str(path), (name, ended.error)
+        assert ended.error.remedy, name
+    path.write_bytes(good)
+    assert isinstance(verdict(client, job, "good"), m.Done)
+    assert client.status().engines[0].restarts == 0, "a damaged picture killed the engine"
+
+
+def test_a_missing_a_deep_a_colourless_and_a_smaller_frame(served, folder):
+    client, job = served
+    path = folder / "shot" / f"plate.{BAD}.exr"
+    good = path.read_bytes()
+    path.unlink()
+    missing = verdict(client, job, "missing").error
+    assert (missing.code, missing.frame) == ("MISSING_FRAMES", BAD)
+    write_exr(path, np.ones((HEIGHT, WIDTH, 1), np.float32), ("Z",))
+    assert verdict(client, job, "colourless").error.frame == BAD
+    write_exr(path, np.ones((HEIGHT // 2, WIDTH, 3), np.float32))
+    smaller = verdict(client, job, "smaller").error
+    assert (smaller.code, smaller.frame) == ("BAD_FRAME", BAD)
+    path.write_bytes(good)
+    assert isinstance(verdict(client, job, "good"), m.Done)
+
+
+@pytest.mark.skipif(not os.environ.get("MATTEBRIDGE_CORPUS"), reason="MATTEBRIDGE_CORPUS names no folder")
+def test_every_file_of_a_corpus_has_a_result_or_a_typed_error(served, folder):
+    client, job = served
+    for number, path in enumerate(sorted(Path(os.environ["MATTEBRIDGE_CORPUS"]).rglob("*.exr"))):
+        one = {**job, "plate": str(path), "mask": "", "frames": "1", "out": f"{folder}/{number}/m.####.exr"}
+        ended = verdict(client, one, f"corpus{number}")
+        assert isinstance(ended, m.Done) or ended.error.code != "INTERNAL", path
