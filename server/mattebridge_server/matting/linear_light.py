@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .grain import DARKEST, grain_level
-from .local_colours import LocalColours, local_colours, share_residual, wide_blur
+from .local_colours import SIGMAS, LocalColours, local_colours, share_residual, wide_blur
 
 Float32 = NDArray[np.float32]
 Bools = NDArray[np.bool_]
@@ -39,9 +39,10 @@ _WIDEN_RADIUS = 16.0
 _COLOUR_RADIUS = 24.0
 _COLOUR_HEADROOM = 1.25
 _HIGHLIGHT_SIGMA = 10.0
-_HIGHLIGHT_POWER = 4
+_HIGHLIGHT_POWER = 2
+_HIGHLIGHT_ERROR = 0.25
 _ALPHA_NOISE = 0.02
-_SEPARATION = 0.2
+_SEPARATION = 0.15
 _TRUSTED_SEPARATION = 0.3
 _MODEL_ERROR = 0.05
 _CODE_STEP = 1.0 / 256.0
@@ -98,17 +99,21 @@ def solve_linear(plate: Float32, alpha: Float32, encoding: Encoding) -> Float32:
     """
     unit = plate.shape[0] / REFERENCE_HEIGHT
     result = alpha.astype(np.float32, copy=True)
+    # A look that clips can leave a hard edge of what is soft in the plate, so a step counts as a band too.
+    near = np.ones((3, 3), np.uint8)
+    edge = np.asarray(cv2.dilate(result, near) - cv2.erode(result, near) > _BAND, np.bool_)
     band = (alpha > _BAND) & (alpha < 1 - _BAND)
-    box = _around(band, round(3 * 64 * unit))
+    box = _around(edge, round(3 * SIGMAS[0] * unit))
     if box is None:
         return result
     light = np.maximum(plate[box], np.float32(0))
     part, band = np.ascontiguousarray(result[box]), band[box]
+    edge = edge[box]
     grain = grain_level(light)
     codes = encoding.forward(light)
     colours = local_colours(codes, part, unit)
     bright_f, bright_b = (_highlights(light, weight, encoding, unit) for weight in (part, 1 - part))
-    chosen = _widened(band, colours, encoding, unit)
+    chosen = _widened(band, edge, colours, encoding, unit)
     pixels = _gather(light, codes, part, colours, chosen)
     ceiling = _brightest_nearby(light, unit)[chosen]
     pair = _pair(pixels, encoding, grain, ceiling, (bright_f[chosen], bright_b[chosen]))
@@ -143,19 +148,18 @@ def _highlights(light: Float32, weight: Float32, encoding: Encoding, unit: float
 
     A mean that leans to the brightest, because partly covered pixels are darker than the colour that is sought.
     """
-    clipped = (light > np.float32(encoding.shoulder_start)) * np.square(weight)[..., None]
     relative = light / np.float32(encoding.shoulder_start)
-    power = clipped * relative**_HIGHLIGHT_POWER
+    power = np.clip(2.5 * relative - 2, 0, 1) * np.square(weight)[..., None] * relative**_HIGHLIGHT_POWER
     total = wide_blur(power, _HIGHLIGHT_SIGMA * unit)
     mean = wide_blur(power * light, _HIGHLIGHT_SIGMA * unit) / np.maximum(total, np.float32(1e-6))
     return np.where(total > np.float32(1e-4), mean, np.float32(0)).astype(np.float32)
 
 
-def _widened(band: Bools, colours: LocalColours, encoding: Encoding, unit: float) -> Bools:
-    """The band, and around it the pixels where either side is in the look's shoulder or clip."""
+def _widened(band: Bools, edge: Bools, colours: LocalColours, encoding: Encoding, unit: float) -> Bools:
+    """The band, and around any edge the pixels where either side is in the look's shoulder or clip."""
     start = encoding.forward(np.full((1, 3), encoding.shoulder_start, np.float32))
     compressed = ((colours.foreground >= 0.98 * start) | (colours.background >= 0.98 * start)).any(axis=-1)
-    wide = cv2.dilate(band.astype(np.uint8), _disc(_WIDEN_RADIUS * unit)) > 0
+    wide = cv2.dilate(edge.astype(np.uint8), _disc(_WIDEN_RADIUS * unit)) > 0
     return np.asarray(band | (wide & compressed), np.bool_)
 
 
@@ -202,12 +206,17 @@ def _pair(
     noise = np.square(code_per_light) * noise_light + np.square(_alpha_deviation(pixels)[:, None] * distance)
     front, back, spread_f, spread_b = share_residual(pixels.colours, pixels.codes, pixels.alpha, noise)
     sides = []
-    for code, spread, bright in ((front, spread_f, highlights[0]), (back, spread_b, highlights[1])):
+    for code, spread, bright, smooth in (
+        (front, spread_f, highlights[0], pixels.colours.foreground),
+        (back, spread_b, highlights[1], pixels.colours.background),
+    ):
         code = np.clip(code, 0, 1).astype(np.float32)
         light = np.minimum(encoding.inverse(code), ceiling)
-        variance = spread * np.square(_light_per_code(code, encoding))
-        code = encoding.forward(light)
-        sides.append((code, _from_highlights(light, code, bright, encoding), variance))
+        share = _compressed_share(smooth, encoding) * (bright > 0)
+        seen = light + share * (bright - light)
+        variance = (1 - share) * spread * np.square(_light_per_code(code, encoding))
+        variance += share * np.square(np.float32(_HIGHLIGHT_ERROR) * bright)
+        sides.append((encoding.forward(light), seen, variance))
     return _Pair(sides[0][0], sides[1][0], sides[0][1], sides[1][1], sides[0][2], sides[1][2])
 
 
@@ -217,13 +226,12 @@ def _light_per_code(code: Float32, encoding: Encoding) -> Float32:
     return np.asarray(rise / np.float32(2 * _CODE_STEP), np.float32)
 
 
-def _from_highlights(light: Float32, code: Float32, bright: Float32, encoding: Encoding) -> Float32:
-    """``light`` below the shoulder, ``bright`` above it, one faded into the other; ``light`` where there is none."""
+def _compressed_share(code: Float32, encoding: Encoding) -> Float32:
+    """0 for a code below the look's shoulder, 1 above it, a fade between."""
     low, high = (
         encoding.forward(np.full((1, 3), factor * encoding.shoulder_start, np.float32)) for factor in (0.9, 1.1)
     )
-    share = np.clip((code - low) / np.maximum(high - low, np.float32(1e-6)), 0, 1) * (bright > 0)
-    return np.asarray(light + share * (bright - light), np.float32)
+    return np.asarray(np.clip((code - low) / np.maximum(high - low, np.float32(1e-6)), 0, 1), np.float32)
 
 
 def _combine(pixels: _Pixels, pair: _Pair, encoding: Encoding, grain: float) -> Float32:
