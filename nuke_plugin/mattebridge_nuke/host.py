@@ -221,6 +221,16 @@ def create(cls: str, inputs: Sequence[Optional[Node]], values: Mapping[str, Any]
     return made
 
 
+def create_at_root(cls: str, values: Mapping[str, Any]) -> Node:
+    with nuke.root():
+        return cast(Node, getattr(nuke.nodes, cls)(**values))
+
+
+def nodes_of_class(cls: str) -> list[Node]:
+    """At root level, where a farm looks for Writes."""
+    return list(nuke.allNodes(cls))
+
+
 def delete(node: Node) -> None:
     if alive(node):
         nuke.delete(node)
@@ -258,6 +268,11 @@ def script_path() -> str:
 
 def open_script(path: str) -> None:
     nuke.scriptOpen(path)
+
+
+def save_script(path: str) -> str:
+    nuke.scriptSaveAs(path, 1)
+    return path
 
 
 def views() -> list[str]:

@@ -38,6 +38,7 @@ class Knob(Guarded):
         self._node: Optional[Node] = None
         self._user = False
         self._id = 0
+        self._same_line = False
 
     def _check(self) -> None:
         if self._node is not None:
@@ -496,6 +497,7 @@ def from_user_knob(words: list[tcl.Word]) -> Knob:
         key = words[at].text
         if key[0] in "+-" and key[1:] in FLAGS:
             knob._flags = knob._flags | FLAGS[key[1:]] if key[0] == "+" else knob._flags & ~FLAGS[key[1:]]
+            knob._same_line = key == "-STARTLINE" or knob._same_line
             at += 1
             continue
         if at + 1 >= len(words):
