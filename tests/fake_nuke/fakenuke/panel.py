@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -179,7 +179,7 @@ def _widget(pen: Pen, knob: Knob, x: float, y: float, alone: bool) -> float:
         text = text[:-1]
     pen.text(text, x + 8, y, INK if knob.enabled() else DIM)
     if type(knob).__name__ == "Double_Knob":
-        _slider(pen, knob, x + width + 12, y)
+        _slider(pen, cast(Array_Knob, knob), x + width + 12, y)
         return room
     return width
 
