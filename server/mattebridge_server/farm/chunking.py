@@ -6,14 +6,17 @@ its ends, and runs windows (or neighbours of its first and last frame) that anot
     waste = (start + load + overhead of a task + context) / time of the chunk's own frames
 
 The worst case is a worker that gets a single chunk and pays for start and load alone. The recommended chunk is the
-smallest multiple of the window stride that keeps the waste of that worst case within a quarter: large enough that
-nothing depends on how many workers there are, and no larger, because small chunks spread best and lose least when one
-fails. tests/benchmarks/farm_model.py shows what that means from one worker to a thousand.
+smallest multiple of the window stride that keeps the waste of that worst case within a quarter, and a little more where
+the shot divides better: large enough that nothing depends on how many workers there are, and no larger, because small
+chunks spread best and lose least when one fails. tests/benchmarks/farm_model.py shows what that means from one worker to
+a thousand.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
+from math import ceil
 
 from mattebridge.frames import FrameSet
 
@@ -121,8 +124,8 @@ def worst_waste(rhythm: Rhythm, times: StageTimes, shot: int, chunk: int) -> flo
     return spent / own - 1.0 if own > 0 else 0.0
 
 
-def recommended_chunk(rhythm: Rhythm, times: StageTimes, shot: int, most_waste: float = MOST_WASTE) -> int:
-    """Frames for each chunk: a multiple of the window stride, or the whole shot. Always at least 1."""
+def smallest_chunk(rhythm: Rhythm, times: StageTimes, shot: int, most_waste: float = MOST_WASTE) -> int:
+    """The smallest multiple of the window stride whose `worst_waste` is within ``most_waste``; else the whole shot."""
     if rhythm.temporal == "shot" or worst_waste(rhythm, times, shot, shot) > most_waste:
         return shot  # even the whole shot does not pay for the start: splitting it only adds to that
     low, high = 1, -(-shot // rhythm.step)
@@ -135,13 +138,27 @@ def recommended_chunk(rhythm: Rhythm, times: StageTimes, shot: int, most_waste: 
     return min(shot, low * rhythm.step)
 
 
-def evened_chunks(frames: FrameSet, chunk: int) -> tuple[FrameSet, ...]:
-    """The chunks that OpenJD makes of a range: as many as ``chunk`` asks for, of equal size to one frame."""
-    total = len(frames)
+def recommended_chunk(rhythm: Rhythm, times: StageTimes, shot: int, most_waste: float = MOST_WASTE) -> int:
+    """Frames for each chunk: a multiple of the window stride, or the whole shot. Always at least 1.
+
+    As many chunks as the shot holds of `smallest_chunk`, so that none is smaller when a scheduler makes them equal: 100
+    frames at 96 would become two chunks of 50.
+    """
+    count = max(1, shot // smallest_chunk(rhythm, times, shot, most_waste))
+    return min(shot, ceil(ceil(shot / count) / rhythm.step) * rhythm.step)
+
+
+def evened_sizes(total: int, chunk: int) -> tuple[int, ...]:
+    """Sizes of the chunks that OpenJD makes: as many as ``chunk`` asks for, equal to within one frame."""
     count = min(total, -(-total // chunk))
     small, left = divmod(total, count)
     sizes = [small] * count
     for i in range(left):
         sizes[i * count // left] += 1
-    ends = [sum(sizes[: i + 1]) for i in range(count)]
-    return tuple(frames[end - size : end] for end, size in zip(ends, sizes, strict=True))
+    return tuple(sizes)
+
+
+def evened_chunks(frames: FrameSet, chunk: int) -> tuple[FrameSet, ...]:
+    """The chunks of a range without holes, in order; of one with holes the same, as if there were none."""
+    ends = list(accumulate(evened_sizes(len(frames), chunk)))
+    return tuple(frames[first:last] for first, last in pairwise([0, *ends]))
