@@ -1,5 +1,6 @@
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mattebridge_server.pipeline.windows import Layout, frame_layout
 
 layouts = st.builds(

@@ -72,8 +72,8 @@ class ModelCard:
     """What a user, a scheduler and a licence officer have to know before the model is loaded.
 
     ``weights`` is the set of files that `pull` fetches; each of ``alternatives`` is a whole set that serves instead,
-    in order of preference (a smaller size of the same network, or its authors' own checkpoint). ``preflight``: a user is
-    warned about masks that are empty, leap or miss the subject.
+    in order of preference (a smaller size of the same network, or its authors' own checkpoint). ``preflight``: a user
+    is warned about masks that are empty, leap or miss the subject.
     """
 
     name: str

@@ -25,6 +25,7 @@ class Identity(Model):
     )
 
     def run(self, window: Window, params: Mapping[str, ParamValue], checkpoint: Checkpoint) -> Iterator[FrameResult]:
+        del params
         for number in window.wanted:
             checkpoint("identity")
             window.plate(number)
