@@ -90,6 +90,21 @@ def test_no_engine_outlives_a_broker_that_is_killed(broker, steps):
     assert psutil.wait_procs(children, timeout=10)[1] == []
 
 
+def test_an_engine_that_cannot_end_itself_is_ended_by_the_next_server(broker):
+    broker.start()
+    broker.client().models_up()
+    orphan = broker.engine()
+    orphan.suspend()
+    broker.kill()
+    assert orphan.is_running()
+    broker.again()
+    client = broker.client()
+    client.submit("job", frames="1")
+    assert isinstance(client.end_of("job"), m.Done)
+    psutil.wait_procs([orphan], timeout=5)
+    assert not orphan.is_running()
+
+
 def test_one_engine_for_each_device_and_jobs_run_beside_each_other(broker, steps, folder):
     broker.start(device=["cpu:0", "cpu:1"])
     client = broker.client()

@@ -6,8 +6,10 @@ holds it, for people.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,8 +89,32 @@ class FileLock:
             self._file = None
 
 
+def end_orphans(lock: FileLock) -> list[int]:
+    """Kill processes that hold an engine's lock though their broker is gone; their ids. Linux only, else none.
+
+    Only for the holder of the broker's lock: whoever else has a device of this user is an engine that was left behind
+    and cannot end itself, because it is stopped or hangs in a driver.
+    """
+    ended: list[int] = []
+    for folder in Path("/proc").glob("[0-9]*/fd"):
+        pid = int(folder.parent.name)
+        if pid != os.getpid() and _holds(folder, lock.path):
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+                ended.append(pid)
+    return ended
+
+
+def _holds(descriptors: Path, path: Path) -> bool:
+    wanted = os.path.realpath(path)
+    try:
+        return any(os.path.realpath(entry) == wanted for entry in descriptors.iterdir())
+    except OSError:
+        return False  # it has ended, or it is another user's
+
+
 def device_lock(folder: Path, device: str) -> FileLock:
-    """The lock of one device. A GPU is shared by all users of the host, a CPU engine is this user's own."""
+    """The lock of one of this user's devices, in the user's runtime folder."""
     name = f"device-{device.replace(':', '-')}.lock"
     return FileLock(folder / name)
 

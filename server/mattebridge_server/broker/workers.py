@@ -10,11 +10,13 @@ from collections.abc import Callable
 
 import msgspec
 
+from mattebridge.errors import Refused
+
 from ..engine import wire
 from .children import Child
 from .config import Config
 from .effects import Ask
-from .lock import Holder
+from .lock import FileLock, Holder, end_orphans
 
 log = logging.getLogger("mattebridge.broker")
 
@@ -41,7 +43,7 @@ class Engines:
         lock = config.device_locks.get(device)
         try:
             if lock is not None and not lock.held:
-                lock.acquire(Holder(pid=0, endpoint=device))
+                self._acquire(device, lock)
             keep = (lock.fileno(),) if lock is not None else ()
             self._children[device] = child = Child(
                 f"engine {device}",
@@ -58,6 +60,16 @@ class Engines:
             return
         log.info("engine for %s is process %d", device, child.pid)
         child.send(msgspec.structs.replace(config.setup, device=device))
+
+    def _acquire(self, device: str, lock: FileLock) -> None:
+        """Take the device, from an engine that a killed broker left behind if need be. Raises `Refused`."""
+        try:
+            lock.acquire(Holder(endpoint=device))
+        except Refused:
+            orphans = end_orphans(lock)
+            if orphans:
+                log.warning("killed what an earlier server left on %s: processes %s", device, orphans)
+            raise
 
     def tell(self, device: str, message: msgspec.Struct) -> None:
         """Send a message; lost where the engine has just died, which is then reported."""
