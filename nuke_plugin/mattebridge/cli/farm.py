@@ -58,6 +58,11 @@ def add_parser(subparsers: Any) -> None:
     task.add_argument("--session", default="", metavar="DIR", help="use the server of this session (default: none)")
     _add_engine(task)
     _add_report(task)
+    chunks = commands.add_parser(
+        "chunks", help="list the chunks of a bundle, one range per line, as --index counts them"
+    )
+    chunks.add_argument("--bundle", required=True, metavar="DIR", help="made by `mattebridge farm bundle`")
+    chunks.set_defaults(plan="", folder=[])
     enter = commands.add_parser("enter", help="start the server of a worker session and load its model")
     _add_shot(enter)
     _add_engine(enter)
@@ -76,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
     command = {
         "bundle": _bundle,
         "submit": _submit,
+        "chunks": _chunks,
         "task": _task,
         "enter": _enter,
         "exit": _exit,
@@ -161,6 +167,13 @@ def _task(args: argparse.Namespace) -> int:
         frames = tasks.frames_of_index(shot, chunk, args.index)
     session = Path(args.session) if args.session else None
     tasks.run_task(shot, frames, session, _recipe(args), _report(args))
+    return 0
+
+
+def _chunks(args: argparse.Namespace) -> int:
+    size = int(_parameters(args)["ChunkSize"])
+    for chunk in need("mattebridge_server.farm.chunking").evened_chunks(_shot(args).frames, size):
+        print(chunk)
     return 0
 
 

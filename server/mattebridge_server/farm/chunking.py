@@ -8,8 +8,8 @@ its ends, and runs windows (or neighbours of its first and last frame) that anot
 The worst case is a worker that gets a single chunk and pays for start and load alone. The recommended chunk is the
 smallest multiple of the window stride that keeps the waste of that worst case within a quarter, and a little more where
 the shot divides better: large enough that nothing depends on how many workers there are, and no larger, because small
-chunks spread best and lose least when one fails. tests/benchmarks/farm_model.py shows what that means from one worker to
-a thousand.
+chunks spread best and lose least when one fails. tests/benchmarks/farm_model.py shows what that means from one worker
+to a thousand.
 """
 
 from __future__ import annotations

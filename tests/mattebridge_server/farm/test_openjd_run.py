@@ -121,7 +121,7 @@ def test_a_killed_worker_leaves_nothing_and_a_second_run_makes_only_what_is_miss
     log = read_until(worker, "frame 1016 written")
     children = {child.pid for child in psutil.Process(worker.pid).children(recursive=True)}
     worker.kill()
-    worker.communicate()
+    worker.communicate(timeout=60)
     wait_gone(children | server_pids(log))
     before = {f: shot.result(f).stat().st_mtime_ns for f in shot.frames if shot.result(f).exists()}
     assert 16 <= len(before) < 48

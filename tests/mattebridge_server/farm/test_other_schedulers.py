@@ -1,0 +1,76 @@
+"""A chunk without OpenJD: one command, stable exit statuses, and the SLURM example as it is in the repository."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from farm_shot import BIN, FarmShot
+
+ShotOf = Callable[..., FarmShot]
+EXAMPLES = Path(__file__).parents[3] / "examples" / "slurm"
+
+
+def test_the_slurm_array_makes_every_chunk_and_verifies(shot_of: ShotOf) -> None:
+    shot = shot_of(5)
+    bundle = shot.bundle("identity", 3)
+    shot.environment["PATH"] = f"{BIN}:/usr/bin:/bin"
+    listed = shot.mattebridge("farm", "chunks", "--bundle", str(bundle)).stdout.split()
+    assert listed == ["1001-1003", "1004-1005"]
+    for index in range(len(listed)):
+        shot.environment["SLURM_ARRAY_TASK_ID"] = str(index)
+        ran = shot.run(["bash", str(EXAMPLES / "matte.sbatch"), str(bundle)])
+        assert ran.returncode == 0, ran.stderr
+        events = [json.loads(line)["event"] for line in ran.stdout.splitlines()]
+        assert events[-1] == "DONE"
+        assert events.count("FRAME") == (3, 2)[index]
+    verified = shot.run(["bash", str(EXAMPLES / "verify.sbatch"), str(bundle)])
+    assert verified.returncode == 0, verified.stderr
+
+
+def test_the_slurm_task_is_not_tried_again_for_bad_input(shot_of: ShotOf) -> None:
+    shot = shot_of(3)
+    bundle = shot.bundle("identity", 3)
+    shot.path("plate", 1002).write_bytes(b"")
+    scheduler = shot.folder / "bin"
+    scheduler.mkdir()
+    (scheduler / "scontrol").write_text(f"#!/bin/sh\necho $@ > {shot.folder}/requeued\n")
+    (scheduler / "scontrol").chmod(0o755)
+    shot.environment |= {"PATH": f"{scheduler}:{BIN}:/usr/bin:/bin", "SLURM_ARRAY_TASK_ID": "0"}
+    ran = shot.run(["bash", str(EXAMPLES / "matte.sbatch"), str(bundle)])
+    assert ran.returncode == 3
+    (failed,) = [json.loads(line) for line in ran.stdout.splitlines() if '"FAILED"' in line]
+    assert (failed["error"]["frame"], failed["error"]["code"]) == (1002, "BAD_FRAME")
+    assert not (shot.folder / "requeued").exists()
+
+
+def test_an_index_beyond_the_last_chunk_is_a_usage_error(shot_of: ShotOf) -> None:
+    shot = shot_of(3)
+    bundle = shot.bundle("identity", 3)
+    refused = shot.mattebridge("farm", "task", "--bundle", str(bundle), "--index", "1")
+    assert refused.returncode == 2
+    assert "0-0" in refused.stderr
+
+
+def test_submit_says_what_to_do_where_deadline_is_not_installed(shot_of: ShotOf) -> None:
+    shot = shot_of(3)
+    bundle = shot.bundle("identity", 3)
+    shot.environment["PATH"] = "/nowhere"
+    refused = shot.mattebridge("farm", "submit", str(bundle))
+    assert refused.returncode == 2
+    assert "pip install deadline" in refused.stderr
+    assert "openjd run" in refused.stderr
+
+
+def test_submit_hands_the_bundle_to_deadline(shot_of: ShotOf) -> None:
+    shot = shot_of(3)
+    bundle = shot.bundle("identity", 3)
+    program = shot.folder / "bin" / "deadline"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho deadline $@\n")
+    program.chmod(0o755)
+    shot.environment["PATH"] = f"{program.parent}:/usr/bin:/bin"
+    handed = shot.mattebridge("farm", "submit", str(bundle), "--", "--priority", "80")
+    assert handed.returncode == 0
+    assert handed.stdout.strip() == f"deadline bundle submit {bundle} --priority 80"
