@@ -114,7 +114,11 @@ def _useful_against_chunk(axis: Any, model: str, rhythm: Rhythm) -> None:
     shot, times = 1_000, STAGE_TIMES[model]
     for workers in WORKERS:
         outcomes = [simulate(rhythm, times, shot, size, workers) for size in sizes(rhythm, shot)]
-        axis.plot([o.chunk for o in outcomes], [100 * o.efficiency for o in outcomes], label=f"{workers} workers")
+        axis.plot(
+            [o.chunk for o in outcomes],
+            [100 * o.efficiency for o in outcomes],
+            label=f"{workers} worker{'s' * (workers > 1)}",
+        )
     chunk = recommended_chunk(rhythm, times, shot)
     axis.axvline(chunk, color="black", linestyle=":", label=f"recommended: {chunk}")
     axis.set(xscale="log", xlabel="frames in a chunk", ylabel="useful share of the workers' time, %", ylim=(0, 102))

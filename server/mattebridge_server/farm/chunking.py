@@ -50,10 +50,14 @@ class StageTimes:
 
 STAGE_TIMES = {
     "identity": StageTimes(1.6, 0.0, 0.6, 0.07, 0.0, 0.03),
-    "edge": StageTimes(1.6, 1.0, 0.6, 0.07, 0.9, 0.05),
+    "edge": StageTimes(1.6, 2.0, 0.6, 0.07, 0.62, 0.05),
     "videomama": StageTimes(6.0, 25.0, 0.6, 0.07, 0.35, 0.9),
 }
-"""Times by model for plates of 1920x1080: two CPU cores for the first two, a GPU for networks."""
+"""Times by model for plates of 1920x1080.
+
+The first two are from `farm_model.py --measure` on two CPU cores that were shared: their ratios are measured, their
+scale is that of `identity` on cores of its own. Those of ``videomama`` are an estimate for one GPU.
+"""
 
 
 @dataclass(frozen=True)
