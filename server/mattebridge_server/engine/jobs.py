@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -49,7 +49,7 @@ class Worker:
         control.checkpoint("load")
         if not job.spool:
             require_inside(job.request, self.resources.site.roots)
-        chosen = settle_model(job.request, self.shelf, self.resources.site, bool(job.plan))
+        chosen = settle_model(_with_uploaded_config(job), self.shelf, self.resources.site, bool(job.plan))
         request, why = chosen.request, chosen.why
         while True:
             try:
@@ -69,6 +69,14 @@ class Worker:
         with self.shelf.in_use(request.model):
             run = JobRun(job.key, request, job.plan, model, self.resources, emit, control)
             return run.plan_only() if request.kind == "plan" else run.run(spooled=bool(job.spool), why=why)
+
+
+def _with_uploaded_config(job: RunJob) -> JobRequest:
+    """A config that was uploaded is the folder of its files: its search paths lie there under logical names."""
+    request = job.request
+    if not job.spool or not request.config.startswith(f"{job.spool}/"):
+        return request
+    return replace(request, config=request.config.rpartition("/")[0])
 
 
 def done(key: str, tally: Tally) -> JobEnded:

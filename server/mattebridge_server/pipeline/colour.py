@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from mattebridge.config_digest import config_files
+from mattebridge.config_digest import config_files, digest_of_blobs
 from mattebridge.errors import (
     ColourConfigMismatch,
     ColourSpaceUnknown,
@@ -59,6 +59,7 @@ def translated(call: Callable[[], _Value]) -> _Value:
 def load_config(request: JobRequest, site_config: str = "") -> ColourConfig:
     """The config that the request names, else the show's, else the pinned built-in ACES config.
 
+    A folder is a config that came by content, its files under their logical names.
     Raises `ColourConfigMismatch` where the client's digest differs from that of the files here.
     """
     name = request.config or site_config or DEFAULT_CONFIG
@@ -98,6 +99,10 @@ def is_scene_linear(config: ColourConfig, space: str) -> bool:
 def _digest(name: str, request: JobRequest) -> str:
     if "://" in name or name == "nuke-default":
         return config_files(name, request.context).digest()
-    if not Path(name).exists():
+    path = Path(name)
+    if not path.exists():
         raise PathRefused(f"the server does not see the OCIO config {name}", file=name)
+    if path.is_dir():
+        files = (file for file in path.rglob("*") if file.is_file())
+        return digest_of_blobs({file.relative_to(path).as_posix(): file.read_bytes() for file in files})
     return config_files(name, request.context).digest()

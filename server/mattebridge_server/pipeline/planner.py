@@ -104,10 +104,10 @@ def obey_plan(plan: ShotPlan, inputs: ShotInputs, request: JobRequest, card: Mod
 
 
 def _as_planned(request: JobRequest, plan: ShotPlan) -> JobRequest:
-    """The request with the plan's colour in place of its own: under a plan the plan decides."""
+    """The request with the plan's colour: under a plan the plan decides; where its config lies is the request's word."""
     return replace(
         request,
-        config=plan.config,
+        config=request.config or plan.config,
         config_digest=plan.config_digest,
         context=dict(plan.context),
         plate_space=plan.plate_space,
