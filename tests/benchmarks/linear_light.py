@@ -98,7 +98,7 @@ def as_a_network(kind: str, alpha: Float32, guide: Float32, unit: float, rng: np
 
 
 def figures(alphas: list[Float32], frames: list[Lit]) -> Figures:
-    """Score ``alphas`` against the truth, composited over mid grey with the foreground estimated under each."""
+    """Score ``alphas`` against the truth; composites are over mid grey, the delivered one for the first frame only."""
     grey = np.full_like(frames[0].plate, NEW_BACKGROUND)
     pairs = list(zip(alphas, frames, strict=True))
     steps = [dtssd(a, b, f.alpha, g.alpha) for (b, g), (a, f) in zip(pairs[:-1], pairs[1:], strict=True)]
@@ -150,6 +150,7 @@ def line(name: str, kind: str, before: Figures, after: Figures, seconds: float) 
         f"{before.flicker:6.3f}",
         starred(f"{flicker:5.2f}", flicker <= 1.0),
         starred(f"{composite:5.2f}", composite <= 0.6),
+        f"{after.delivered / before.delivered:5.2f}",
         f"{seconds:5.2f}",
     ])  # fmt: skip
 

@@ -39,7 +39,7 @@ def encoded(front: Float32, back: Float32, alpha: Float32, look: Encoding) -> Fl
     code_f, code_b = look.forward(front), look.forward(back)
     across = code_f - code_b
     along = ((look.forward(mixed(front, back, alpha)) - code_b) * across).sum(-1)
-    return np.clip(along / np.maximum((across * across).sum(-1), 1e-9), 0, 1).astype(np.float32)
+    return np.asarray(np.clip(along / np.maximum((across * across).sum(-1), 1e-9), 0, 1), np.float32)
 
 
 @pytest.mark.parametrize("look", LOOKS, ids=["srgb", "filmic"])
