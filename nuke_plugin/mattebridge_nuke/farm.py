@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
+from mattebridge.errors import InputError
 from mattebridge.frames import FrameSet
 from mattebridge.sequence import Sequence
 
@@ -43,8 +44,9 @@ class MatteMissing(Exception):
 class NodeJob:
     """One job that a node needs, as a plan of work for a farm.
 
-    ``renders`` must be rendered from the script first; then ``request`` is what `mattebridge.Client.matte` takes, and
-    ``missing`` are the frames that have no file yet. ``version`` is the version it writes.
+    ``renders`` must be rendered from the script first (`render_inputs`, in `nuke -t`); then ``request`` is what
+    `mattebridge.Client.matte` takes, and ``missing`` are the frames that have no file yet. ``version`` is the version
+    it writes.
     """
 
     node: str
@@ -65,6 +67,8 @@ class NodeJob:
             if self.request.get(name):
                 words += [flag, str(self.request[name])]
         words += ["--mask-invert"] if self.request.get("mask_invert") else []
+        for name, value in sorted(self.request.get("context", {}).items()):
+            words += ["--context", f"{name}={value}"]
         for name, value in sorted(self.request.get("params", {}).items()):
             words += ["--param", f"{name}={value}"]
         return words
@@ -79,6 +83,20 @@ def jobs_of(script: str = "") -> list[NodeJob]:
         if not host.get(node, "disable"):
             found += _jobs_of_node(node)
     return found
+
+
+def render_inputs(node_name: str) -> int:
+    """Render the inputs of one node that a server needs as files; how many frames. Starts no inference.
+
+    Raises `InputError` for a node that is not there or an input that cannot be rendered.
+    """
+    node = next((one for one in host.bridge_nodes() if host.full_name(one) == node_name), None)
+    if node is None:
+        raise InputError(f"the script has no MatteBridge node {node_name}", remedy="Ask jobs_of() for their names.")
+    facts = script_facts.gather(node)
+    script_facts.require_folder(facts)
+    plan = job_request.plan(facts)
+    return rendered_inputs.render_stale(node, plan, rendered_inputs.keys_now(node, facts))
 
 
 def _jobs_of_node(node: host.Node) -> list[NodeJob]:

@@ -16,14 +16,28 @@ from typing import Any, Callable, Optional, TypeVar, cast
 
 import nuke
 
+from .node_access import NodeGone as NodeGone
+from .node_access import alive as alive
+from .node_access import frame_range_of as frame_range_of
+from .node_access import full_name as full_name
+from .node_access import get as get
+from .node_access import has as has
+from .node_access import is_animated as is_animated
+from .node_access import knob_name as knob_name
+from .node_access import knob_names as knob_names
+from .node_access import knob_of as knob_of
+from .node_access import menu_items as menu_items
+from .node_access import op_digest as op_digest
+from .node_access import path as path
+from .node_access import pattern as pattern
+from .node_access import place as place
+from .node_access import put as put
+from .node_access import show_knob as show_knob
+from .node_access import upstream as upstream
+
 T = TypeVar("T")
 Node = nuke.Node
 NODE_CLASS = "MatteBridge"
-PASS_THROUGH = ("Dot", "NoOp")
-
-
-class NodeGone(Exception):
-    """The node was deleted while something was still to be done with it."""
 
 
 # -- threads ---------------------------------------------------------------------------------------------------------
@@ -67,59 +81,10 @@ def post(call: Callable[[], None]) -> None:
 # -- knobs -----------------------------------------------------------------------------------------------------------
 
 
-def _knob(node: Node, name: str) -> Any:
-    try:
-        knob = node.knob(name)
-    except ValueError as reason:
-        raise NodeGone(str(reason)) from None
-    if knob is None:
-        raise KeyError(name)
-    return knob
-
-
-def has(node: Node, name: str) -> bool:
-    return node.knob(name) is not None
-
-
-def knob_names(node: Node) -> list[str]:
-    return list(node.knobs())
-
-
-def get(node: Node, name: str) -> Any:
-    """The knob's value: text, number, bool, or a list of numbers. Raises `KeyError` and `NodeGone`."""
-    return _knob(node, name).value()
-
-
-def path(node: Node, name: str) -> str:
-    """A file knob with expressions evaluated, forward slashes only."""
-    return str(_knob(node, name).getEvaluatedValue() or "").replace("\\", "/")
-
-
-def pattern(node: Node, name: str) -> str:
-    """A file knob's own text, frame number and view unfilled."""
-    return str(_knob(node, name).value() or "").replace("\\", "/")
-
-
-def is_animated(node: Node, name: str) -> bool:
-    """Whether the knob holds keys or an expression."""
-    knob = _knob(node, name)
-    return bool(knob.isAnimated() or knob.hasExpression())
-
-
-def put(node: Node, values: Mapping[str, Any]) -> None:
-    """Set knobs. Raises `NodeGone`."""
-    for name, value in values.items():
-        _knob(node, name).setValue(value)
-
-
 def put_quiet(node: Node, values: Mapping[str, Any]) -> None:
     """Set knobs without a trace in the undo list; a node that is gone is left alone."""
     with quiet(), suppress(NodeGone):
         put(node, values)
-
-
-def menu_items(node: Node, name: str) -> list[str]:
-    return [str(item) for item in _knob(node, name).values()]
 
 
 def reload(node: Node, reads: Sequence[str]) -> None:
@@ -128,53 +93,20 @@ def reload(node: Node, reads: Sequence[str]) -> None:
     for name in reads:
         inner = group.node(name)
         if inner is not None:
-            _knob(inner, "reload").execute()
+            knob_of(inner, "reload").execute()
 
 
 def set_menu(node: Node, name: str, items: Sequence[str], chosen: str) -> None:
     """Fill an enumeration and choose; ``chosen`` is added where the items lack it."""
     known = list(items) + ([chosen] if chosen and chosen not in items else [])
     with quiet():
-        knob = _knob(node, name)
+        knob = knob_of(node, name)
         knob.setValues(known)
         if chosen:
             knob.setValue(chosen)
 
 
-def show_knob(node: Node, name: str, visible: bool, enabled: bool = True) -> None:
-    knob = _knob(node, name)
-    knob.setVisible(visible)
-    knob.setEnabled(enabled)
-
-
-def knob_name(knob: object) -> str:
-    return str(cast(nuke.Knob, knob).name()) if knob is not None else ""
-
-
 # -- nodes -----------------------------------------------------------------------------------------------------------
-
-
-def full_name(node: Node) -> str:
-    """`Group1.MatteBridge1`. Raises `NodeGone`."""
-    try:
-        return str(node.fullName())
-    except ValueError as reason:
-        raise NodeGone(str(reason)) from None
-
-
-def alive(node: Node) -> bool:
-    try:
-        return bool(node.name())
-    except ValueError:
-        return False
-
-
-def upstream(node: Node, index: int) -> Optional[Node]:
-    """What is plugged in, looking through dots."""
-    found = node.input(index)
-    while found is not None and found.Class() in PASS_THROUGH:
-        found = found.input(0)
-    return found
 
 
 def bridge_nodes() -> list[Node]:
@@ -244,10 +176,6 @@ def rewire(old: Node, new: Optional[Node]) -> None:
                 reader.setInput(index, new)
 
 
-def place(node: Node, beside: Node, dx: int, dy: int) -> None:
-    node.setXYpos(beside.xpos() + dx, beside.ypos() + dy)
-
-
 # -- the script --------------------------------------------------------------------------------------------------------
 
 
@@ -291,11 +219,6 @@ def nuke_version() -> str:
     return str(nuke.NUKE_VERSION_STRING)
 
 
-def frame_range_of(node: Node) -> tuple[int, int]:
-    found = node.frameRange()
-    return int(found.first()), int(found.last())
-
-
 def format_of(node: Node) -> tuple[int, int]:
     """Width and height of the full-resolution format of a node's picture."""
     with full_resolution():
@@ -306,12 +229,6 @@ def format_of(node: Node) -> tuple[int, int]:
 def filter_path(path: str) -> str:
     """After the studio's file name filters."""
     return str(cast(Any, nuke.filenameFilter)(path) or path)
-
-
-def op_digest(node: Node) -> str:
-    """Changes when anything above ``node`` changes its picture at the current frame."""
-    node.forceValidate()
-    return ".".join(f"{number & 0xFFFFFFFFFFFFFFFF:016x}" for number in node.opHashes())
 
 
 @contextmanager

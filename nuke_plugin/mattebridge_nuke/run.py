@@ -5,7 +5,7 @@
 
 The worker thread owns the connection and the order of things; everything that touches a node goes through
 `host.on_main`. A second thread only watches the progress bar, so that a cancel is sent within a tenth of a second even
-while the worker waits for the server. In a terminal the same code runs in line.
+while the worker waits for the server. Without an interface there is no run: see `farm`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from .versions import Version
 
 WATCH_S = 0.1
 STATUS_S = 0.2
+LOOK_S = 0.5
 NOT_SEEN = ("PATH_REFUSED", "MISSING_FRAMES", "BAD_INPUT", "OUTPUT_FAILED")
 """What a server says that does not share our disk, if the files are there for us."""
 
@@ -73,14 +74,9 @@ class Run:
         self._note = ""
 
     def start(self) -> None:
-        """In the background with an interface, in line without one (then what went wrong is raised)."""
+        """In the background; `finished` is set at the end."""
         RUNS[self.name] = self
-        if host.gui():
-            threading.Thread(target=self._run, name=f"mattebridge {self.name}", daemon=True).start()
-            return
-        self._run()
-        if self.error is not None:
-            raise self.error
+        threading.Thread(target=self._run, name=f"mattebridge {self.name}", daemon=True).start()
 
     def cancel(self) -> None:
         """From any thread; returns at once. What is finished is kept."""
@@ -112,12 +108,16 @@ class Run:
                 self.finished.set()
 
     def _watch(self) -> None:
-        """Turns a press on the bar's cancel into a cancel of the job, and keeps the status fresh."""
+        """Turns a press on the bar's cancel, or a deleted node, into a cancel; keeps the status fresh."""
+        looked = time.monotonic()
         while not self.finished.wait(WATCH_S):
             if self._bar is not None and self._bar.cancelled() and not self._cancelled.is_set():
                 self.cancel()
             if time.monotonic() - self._last_status >= STATUS_S:
                 self._flush()
+            if time.monotonic() - looked >= LOOK_S:
+                looked = time.monotonic()
+                host.post(self._cancel_when_gone)
 
     def _work(self) -> None:
         self._say(status_text.stage_name("check"))
@@ -258,12 +258,13 @@ class Run:
             host.post(lambda: self._put_status(text))
 
     def _put_status(self, text: str) -> None:
-        """Main thread. A node that is gone wants no matte any more; after the end nothing may cover the last word."""
-        if self._reported:
-            return
-        if host.alive(self.node):
+        """Main thread. After the end nothing may cover the last word."""
+        if not self._reported:
             host.put_quiet(self.node, {"status": text})
-        else:
+
+    def _cancel_when_gone(self) -> None:
+        """Main thread. A node that is gone wants no matte any more."""
+        if not self._reported and not host.alive(self.node) and not self._cancelled.is_set():
             self.cancel()
 
     def _stop_if_cancelled(self) -> None:

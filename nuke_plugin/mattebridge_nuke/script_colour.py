@@ -6,9 +6,13 @@ In Nuke's own mode the working space is linear Rec.709, and the status says so.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Callable
+
+from mattebridge.config_digest import BUILTIN_SCHEME, declared_variables
 
 NUKE_DEFAULT = "nuke-default"
 SCENE_LINEAR = "scene_linear"
@@ -44,6 +48,26 @@ def script_colour(root: Callable[[str], Any], environment: Mapping[str, str]) ->
     if choice == NUKE_DEFAULT:
         return ScriptColour(NUKE_DEFAULT, "", "linear Rec.709 (the nuke-default config)")
     return ScriptColour("", "", f"unknown: the path of the config {choice} cannot be read from this Nuke")
+
+
+_VARIABLE = re.compile(r"\$\{?([A-Za-z_]\w*)")
+
+
+def with_context(colour: ScriptColour, environment: Mapping[str, str]) -> ScriptColour:
+    """With the values of the variables that the config stands on (`$SHOT` ...), as this Nuke has them.
+
+    A config that declares its variables gets those; one that does not gets every variable that its text names. A config
+    that cannot be read is left to CHECK, which says so.
+    """
+    if not colour.ocio or not colour.config or colour.config.startswith(BUILTIN_SCHEME):
+        return colour
+    try:
+        text = Path(colour.config).read_text("utf-8", "replace")
+    except OSError:
+        return colour
+    declared = declared_variables(text)
+    names = set(_VARIABLE.findall(text)) if declared is None else set(declared)
+    return replace(colour, context={name: environment[name] for name in sorted(names) if name in environment})
 
 
 def _ocio(config: str, origin: str) -> ScriptColour:

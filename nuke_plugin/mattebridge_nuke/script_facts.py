@@ -12,7 +12,7 @@ from mattebridge.frames import FrameSet
 from . import host, model_parameters, node_settings, read_source, versions
 from .node_settings import NodeSettings
 from .read_source import ByPath, ReadFacts, Source, ToRender
-from .script_colour import ScriptColour, script_colour
+from .script_colour import ScriptColour, script_colour, with_context
 
 INPUTS = {"plate": 0, "mask": 1, "core": 2, "garbage": 3}
 
@@ -72,7 +72,7 @@ def require_folder(facts: NodeFacts) -> str:
 
 
 def colour_of_script() -> ScriptColour:
-    return script_colour(host.root_value, os.environ)
+    return with_context(script_colour(host.root_value, os.environ), os.environ)
 
 
 def _views(settings: NodeSettings) -> tuple[tuple[str, ...], bool]:

@@ -14,7 +14,7 @@ from fakenuke.local_server import LocalServer
 from fakenuke.shots import Shot
 
 from mattebridge import Client
-from mattebridge.errors import Refused
+from mattebridge.errors import InputError, Refused
 
 FATAL = re.compile(r".*ERROR:.*|.*Error:.*|.*Error :.*")
 """What makes a farm fail a task, line by line."""
@@ -147,3 +147,32 @@ def test_the_same_command_works_in_a_shell(fake: FakeNuke, server: LocalServer, 
     (job,) = mattebridge_nuke.jobs_of()
     assert main([*job.command()[1:], "--json"]) == 0
     assert Path(str(job.request["out"]).replace("%04d", "1004")).exists()
+
+
+def test_inputs_of_a_job_can_be_rendered_in_a_terminal(server: LocalServer, shot: Shot, terminal: FakeNuke) -> None:
+    node = shot.script(terminal, model_name="identity", always_render=True)
+    import mattebridge_nuke
+    from mattebridge_nuke import farm
+
+    (job,) = mattebridge_nuke.jobs_of()
+    assert farm.render_inputs(node.name()) == 8
+    assert farm.render_inputs(node.name()) == 0
+    with Client.connect() as client:
+        client.matte(**job.request).wait()
+    assert Path(str(job.request["out"]).replace("%04d", "1002")).exists()
+    with pytest.raises(InputError, match="no MatteBridge node Nobody"):
+        farm.render_inputs("Nobody")
+
+
+def test_a_node_inside_a_group_is_listed_and_rendered_there(shot: Shot, terminal: FakeNuke) -> None:
+    nuke: Any = terminal.module
+    shot.script(terminal)
+    with nuke.nodes.Group(name="Shot_tools"):
+        reads = [shot.read(nuke, name) for name in ("plate", "mask")]
+        nuke.nodes.MatteBridge(inputs=reads, always_render=True)
+    import mattebridge_nuke
+    from mattebridge_nuke import farm
+
+    assert [job.node for job in mattebridge_nuke.jobs_of()] == ["MatteBridge1", "Shot_tools.MatteBridge1"]
+    assert farm.render_inputs("Shot_tools.MatteBridge1") == 8
+    assert (shot.folder / "mattebridge" / "Shot_tools_MatteBridge1" / "inputs" / "plate.1001.exr").exists()

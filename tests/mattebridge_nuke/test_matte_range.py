@@ -10,7 +10,7 @@ import pytest
 from fakenuke import FakeNuke
 from fakenuke.artist import Artist, alpha_of, frames_in
 from fakenuke.local_server import LocalServer
-from fakenuke.shots import Shot, mask
+from fakenuke.shots import Shot, disc, mask
 
 
 @pytest.fixture
@@ -168,3 +168,22 @@ def test_a_node_deleted_while_it_runs_cancels_its_job_quietly(artist: Artist, sh
     assert artist.fake.session.messages == []
     assert artist.fake.session.script_errors == []
     assert frames_in(versions(shot) / "v001") == [1001]
+
+
+def test_the_default_model_mattes_rendered_inputs_with_a_foreground(
+    fake: FakeNuke, server: LocalServer, shot: Shot
+) -> None:
+    artist = Artist(fake, shot.script(fake, make_fgr=True, range="custom", frames="1001-1004"))
+    nuke = fake.module
+    artist.node.setInput(1, nuke.nodes.Grade(inputs=[artist.node.input(1)], multiply=1.0))
+    run = artist.press("matte_range", 110)
+    assert run.error is None, run.error
+    assert artist.value("has_fgr")
+    assert frames_in(versions(shot) / "v001" / "fgr") == list(range(1001, 1005))
+    picture = fake.session.picture_of(artist.node, 1003)
+    error = np.abs(picture.plane("rgba.alpha") - disc(1003)).mean()
+    rough = np.abs(mask(1003).plane("rgba.alpha") - disc(1003)).mean()
+    assert error < rough, "better than the mask that went in"
+    artist.set(rgb_from="straight foreground")
+    front = fake.session.picture_of(artist.node, 1003).plane("rgba.red")
+    assert abs(float(front[disc(1003) == 1].mean()) - 0.9) < 0.02
