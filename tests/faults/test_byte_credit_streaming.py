@@ -5,7 +5,7 @@ import time
 
 import psutil
 import pytest
-from fault_bench import until
+from fault_bench import ran, until
 
 from mattebridge import messages as m
 
@@ -148,6 +148,25 @@ def test_uploads_survive_a_server_that_is_killed(broker, job, steps):
     upload(client, "job", [1003, 1004], b"whole" * 1000)
     client.send(m.PutsDone("job"))
     assert len(fetch(client, "job", range(1001, 1005))) == 4
+
+
+def test_an_engine_that_dies_makes_no_frame_again_that_was_taken(broker, job, steps):
+    broker.start()
+    client = broker.client()
+    (steps / "go-all").unlink()
+    job = {**job, "params": {**job["params"], "big": 1}}
+    submit(client, "job", frames="1001-1003", **job)
+    upload(client, "job", [1001, 1002, 1003], b"x")
+    client.send(m.PutsDone("job"))
+    for frame in (1001, 1002):
+        (steps / f"go-{frame}").touch()
+    assert sorted(fetch(client, "job", [1001, 1002])) == [1001, 1002]
+    until(lambda: (steps / "at-1003").exists())
+    broker.engine().kill()
+    (steps / "go-all").touch()
+    assert sorted(fetch(client, "job", [1003])) == [1003]
+    assert isinstance(client.end_of("job"), m.Done)
+    assert [frame for _, frame in ran(steps)] == [1001, 1002, 1003, 1003]
 
 
 def test_results_survive_a_server_that_is_killed(broker, job):

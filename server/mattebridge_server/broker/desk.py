@@ -56,6 +56,9 @@ class Desk:
 
     def received(self, now: float, peer: Peer, parts: Sequence[bytes], admin: bool) -> None:
         """One multipart of a client. ``admin`` says whether its connection may stop the server."""
+        displaced = self.sessions.displaced(peer)
+        if displaced is not None:
+            self.gone(now, displaced)
         session = self.sessions.heard(now, peer)
         try:
             received = decode(parts)

@@ -6,7 +6,7 @@ So nobody is told anything, and no engine is given anything, that a crash could 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -25,7 +25,7 @@ class Peer:
 
     socket: str
     address: bytes
-    user: str = field(default=LOCAL_USER, compare=False)
+    user: str = LOCAL_USER
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,7 @@ class Record:
     storing: int = 0
     puts_done: bool = False
     results: dict[tuple[str, int], ResultRow] = field(default_factory=dict)
+    taken: set[tuple[str, int]] = field(default_factory=set)
     frames_done: int = 0
     progressed: float = 0.0
     position: int = -1
@@ -169,7 +170,7 @@ class JobBook:
         else:
             self.event(record, CancelledEvent, written=len(record.written))
         self.out.change(journal.set_frames(record.key, record.frames_total, record.frames_done))
-        record.written, record.kept, record.plan = set(), set(), b""
+        record.written, record.kept, record.taken, record.plan = set(), set(), set(), b""
         if through_socket(record.request) and not record.results:
             self.out.do(Forget(record.key))
 
@@ -220,7 +221,9 @@ class JobBook:
     # -- results -------------------------------------------------------------------------------------------------
 
     def result(self, record: Record, row: ResultRow) -> None:
-        """A picture lies in the spool: remembered until its client took it."""
+        """A picture lies in the spool: remembered until its client took it. A later run tells it again: no news."""
+        if (row.role, row.frame) in record.taken or (row.role, row.frame) in record.results:
+            return
         record.results[row.role, row.frame] = row
         self.out.change(journal.add_result(row))
         self.out.do(*(Offer(peer, row) for peer in record.watchers))
@@ -228,6 +231,7 @@ class JobBook:
     def taken(self, record: Record, role: str, frame: int) -> ResultRow | None:
         row = record.results.pop((role, frame), None)
         if row is not None:
+            record.taken.add((role, frame))
             self.out.change(journal.drop_result(record.key, role, frame))
         return row
 
@@ -270,7 +274,9 @@ class JobBook:
             self._number = max(self._number, row.number)
 
     def forget(self, key: str) -> None:
-        del self.records[key]
+        """Drop an ended job with its events, and its spool where it has one."""
+        if through_socket(self.records.pop(key).request):
+            self.out.do(Forget(key))
         self.out.change(*journal.forget_job(key))
 
     def blame(self, record: Record, windows: dict[int, int]) -> None:

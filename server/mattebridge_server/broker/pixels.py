@@ -93,8 +93,9 @@ class Pixels:
             self.out.send(peer, m.Credit(key, size))
 
     def _taken(self, record: Record, message: m.Taken) -> None:
+        """Drop what the client has; while the job runs it stays, or the next run would make the frame again."""
         row = self.book.taken(record, message.role, message.frame)
-        if row is not None:
+        if row is not None and record.ended:
             self.out.do(Taken(row))
         if record.ended and not record.results:
             self.out.do(Forget(record.key))

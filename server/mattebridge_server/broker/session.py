@@ -67,6 +67,7 @@ class Sessions:
         self.beat_s = beat_s
         self.beats_lost = beats_lost
         self._by_peer: dict[Peer, Session] = {}
+        self._at: dict[tuple[str, bytes], Peer] = {}
 
     def __len__(self) -> int:
         return len(self._by_peer)
@@ -92,13 +93,21 @@ class Sessions:
                 f"{hello.major}.{hello.minor}; bring the {older} up to date",
             )
         self._by_peer[peer] = Session(peer, hello, heard=now, pinged=now, admin=admin)
+        self._at[peer.socket, peer.address] = peer
         return self.welcome
 
     def need_hello(self) -> NeedHello:
         return NeedHello(self.welcome.boot_id)
 
     def remove(self, peer: Peer) -> Session | None:
+        if self._at.get((peer.socket, peer.address)) == peer:
+            del self._at[peer.socket, peer.address]
         return self._by_peer.pop(peer, None)
+
+    def displaced(self, peer: Peer) -> Peer | None:
+        """Another user's session at this address: clients choose their routing ids, and may choose one in use."""
+        known = self._at.get((peer.socket, peer.address))
+        return known if known is not None and known != peer else None
 
     def tick(self, now: float) -> tuple[list[tuple[Peer, Ping]], list[Peer]]:
         """Pings that are due, and peers that were silent too long (still to be removed)."""

@@ -63,6 +63,16 @@ def test_a_second_hello_voids_credit_and_jobs(sessions):
     assert sessions.find(ANN).keys == set()
 
 
+def test_another_user_at_the_same_address_is_not_the_same_connection(sessions):
+    sessions.hello(0.0, ANN, m.Hello(1, 0), True)
+    thief = Peer("ipc", b"ann", user="thief")
+    assert sessions.find(thief) is None
+    assert sessions.displaced(thief) == ANN
+    assert sessions.displaced(ANN) is None
+    sessions.remove(ANN)
+    assert sessions.displaced(thief) is None
+
+
 def test_jobs_count_together_for_one_process_of_one_user(sessions):
     for peer, pid in ((ANN, 7), (BOB, 7)):
         sessions.hello(0.0, peer, m.Hello(1, 0, user="x", host="h", pid=pid), False)
