@@ -39,6 +39,7 @@ $(VENV)/.server: $(VENV)/.python pyproject.toml constraints.txt
 
 $(VENV)/.tests: $(VENV)/.server
 	$(PIP) --editable '.[models,dev]'
+	$(PIP) --no-deps opencue_rqd==1.37.0  # it pins a psutil of its own; any will do for the tests
 	touch $@
 
 clean:

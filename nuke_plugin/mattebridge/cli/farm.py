@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any, Optional
 
-from ..errors import MatteBridgeError, UsageError
+from ..errors import MatteBridgeError, OutOfMemory, UsageError
 from ..frames import FrameSet
 from ..requests import plan_bytes
 from . import need
@@ -54,6 +55,8 @@ def add_parser(subparsers: Any) -> None:
     which.add_argument(
         "--index", type=int, default=None, metavar="N", help="the Nth chunk, from 0, as array jobs count"
     )
+    which.add_argument("--first", type=int, default=None, metavar="F", help="the chunk that begins with this frame")
+    task.add_argument("--memory-status", type=int, default=5, metavar="N", help="exit status for out of memory (5)")
     task.add_argument("--chunk", type=int, default=0, metavar="N", help="frames in a chunk (default: the bundle's)")
     task.add_argument("--session", default="", metavar="DIR", help="use the server of this session (default: none)")
     _add_engine(task)
@@ -108,6 +111,14 @@ def _add_bundle(commands: Any) -> None:
 def _add_submit(commands: Any) -> None:
     submit = commands.add_parser("submit", help="hand a bundle to AWS Deadline Cloud")
     submit.add_argument("bundle", metavar="DIR", help="made by `mattebridge farm bundle`")
+    submit.add_argument("--opencue", action="store_true", help="to OpenCue instead: needs --show and --shot")
+    submit.add_argument("--show", default="", help="OpenCue's show")
+    submit.add_argument("--shot", default="", help="OpenCue's shot")
+    submit.add_argument("--user", default="", help="OpenCue's user (default: you)")
+    submit.add_argument("--retries", type=int, default=2, metavar="N", help="how often OpenCue tries a frame again (2)")
+    submit.add_argument(
+        "--print", dest="only_print", action="store_true", help="print OpenCue's job and submit nothing"
+    )
     submit.add_argument("arguments", nargs="*", help="further arguments of `deadline bundle submit`, after --")
 
 
@@ -152,22 +163,48 @@ def _bundle(args: argparse.Namespace) -> int:
 
 
 def _submit(args: argparse.Namespace) -> int:
+    if args.opencue:
+        return _submit_opencue(args)
     status: int = need("mattebridge_server.farm.submit").submit(Path(args.bundle), args.arguments)
     return status
+
+
+def _submit_opencue(args: argparse.Namespace) -> int:
+    if not args.show or not args.shot:
+        raise UsageError("OpenCue wants to know show and shot", remedy="Add --show NAME --shot NAME.")
+    cue, farm = need("mattebridge_server.farm.opencue"), need("mattebridge_server.farm.bundle")
+    bundle = Path(args.bundle).absolute()
+    shot = need("mattebridge_server.farm.shot").read_shot(plan_bytes(bundle / "plan.json"), str(bundle))
+    known = _parameters(args)
+    choices = farm.Choices(int(known["ChunkSize"]), "", known["MatteBridge"], known["Device"], int(known["Threads"]))
+    job = cue.CueJob(args.show, args.shot, args.user, max_retries=args.retries)
+    send = cue.job_specification if args.only_print else cue.submit
+    print(send(bundle, shot, farm.job_spec(shot, choices), job))
+    return 0
 
 
 def _task(args: argparse.Namespace) -> int:
     tasks = need("mattebridge_server.farm.task")
     shot = _shot(args)
-    frames = FrameSet.parse(args.frames) if args.frames else shot.frames
-    if args.index is not None:
-        chunk = args.chunk or int(_parameters(args).get("ChunkSize", 0))
-        if chunk < 1:
-            raise UsageError("the size of a chunk is not known", remedy="Add --chunk N, or give --bundle DIR.")
-        frames = tasks.frames_of_index(shot, chunk, args.index)
+    frames = _task_frames(args, tasks, shot)
     session = Path(args.session) if args.session else None
-    tasks.run_task(shot, frames, session, _recipe(args), _report(args))
+    try:
+        tasks.run_task(shot, frames, session, _recipe(args), _report(args))
+    except OutOfMemory as error:
+        sys.stderr.write(f"mattebridge: {error}\n")
+        return int(args.memory_status)
     return 0
+
+
+def _task_frames(args: argparse.Namespace, tasks: Any, shot: Any) -> FrameSet:
+    if args.index is None and args.first is None:
+        return FrameSet.parse(args.frames) if args.frames else shot.frames
+    chunk = args.chunk or int(_parameters(args).get("ChunkSize", 0))
+    if chunk < 1:
+        raise UsageError("the size of a chunk is not known", remedy="Add --chunk N, or give --bundle DIR.")
+    by, number = (tasks.frames_from, args.first) if args.index is None else (tasks.frames_of_index, args.index)
+    chosen: FrameSet = by(shot, chunk, number)
+    return chosen
 
 
 def _chunks(args: argparse.Namespace) -> int:

@@ -75,6 +75,14 @@ def frames_of_index(shot: FarmShot, chunk: int, index: int) -> FrameSet:
     return chunks[index]
 
 
+def frames_from(shot: FarmShot, chunk: int, first: int) -> FrameSet:
+    """The chunk that begins with frame ``first``, as OpenCue counts. Raises `UsageError` for no such frame."""
+    if first not in shot.frames:
+        raise UsageError(f"frame {first} is not one of {shot.frames}")
+    begin = list(shot.frames).index(first)
+    return shot.frames[begin : begin + chunk]
+
+
 def _there(request: JobRequest, plan: bytes, session: Path, tell: Tell, stop: _Stop) -> Done:
     with Client.connect(settings=session_settings(session)) as client:
         job = client.submit(request, plan)

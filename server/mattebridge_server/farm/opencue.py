@@ -1,0 +1,97 @@
+"""The same bundle on OpenCue, through pyoutline: a layer of chunks, and a layer that verifies.
+
+OpenCue knows no sessions, so every chunk is a process of its own that loads the model; chunks should be as large as the
+recommended ones, or the host should run a server that ``--server`` finds. Cuebot cuts the frame range itself (10, 10, 4
+where OpenJD makes 8, 8, 8) and puts a chunk's first frame in place of ``#IFRAME#``.
+
+Exit statuses: every one but 0 is tried again up to ``max_retries`` times, since Cuebot has no status for "do not". Out
+of memory is reported as 33, for which Cuebot raises the layer's memory and tries again.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mattebridge.errors import UsageError
+
+from .shot import FarmShot
+from .template import JobSpec
+
+OUT_OF_MEMORY_STATUS = 33
+FIRST_FRAME = "#IFRAME#"
+GPU_MEMORY_UNIT = "m"
+
+
+@dataclass(frozen=True)
+class CueJob:
+    """Where the job goes in OpenCue. ``user`` empty: whoever submits."""
+
+    show: str
+    shot: str
+    user: str = ""
+    priority: int = 1
+    max_retries: int = 2
+
+
+def job_specification(bundle: Path, shot: FarmShot, spec: JobSpec, job: CueJob) -> str:
+    """The job as the XML that Cuebot takes. Raises `UsageError` where pyoutline is not installed."""
+    text: str = _launcher(bundle, shot, spec, job).serialize(use_pycuerun=False)
+    return text
+
+
+def submit(bundle: Path, shot: FarmShot, spec: JobSpec, job: CueJob) -> str:
+    """Hand the job to the Cuebot that the environment names (CUEBOT_HOSTS); returns the job's name there."""
+    jobs = _launcher(bundle, shot, spec, job).launch(use_pycuerun=False)
+    return str(jobs[0].name())
+
+
+def task_command(bundle: Path, spec: JobSpec) -> list[str]:
+    """One chunk, by its first frame."""
+    status = f"--memory-status={OUT_OF_MEMORY_STATUS}"
+    return [spec.command, "farm", "task", "--bundle", str(bundle), f"--first={FIRST_FRAME}", status]
+
+
+def _launcher(bundle: Path, shot: FarmShot, spec: JobSpec, job: CueJob) -> Any:
+    outline, cuerun, shell = (_need(name) for name in ("outline", "outline.cuerun", "outline.modules.shell"))
+    frames = spec.frames.replace(":", "x")
+    about = {"show": job.show, "shot": job.shot, "user": job.user} if job.user else {"show": job.show, "shot": job.shot}
+    script = outline.Outline(_name(spec.name), frame_range=frames, **about)
+    matte = shell.Shell("matte", command=_quoted(task_command(bundle, spec)), range=frames, chunk=spec.chunk)
+    matte.set_arg("cores", float(spec.needs.vcpus))
+    matte.set_arg("memory", f"{spec.needs.memory_mib}m")
+    if spec.needs.gpus:
+        matte.set_arg("gpus", spec.needs.gpus)
+        matte.set_arg("gpu_memory", f"{spec.needs.gpu_memory_mib}{GPU_MEMORY_UNIT}")
+    matte.set_arg("timeout", math.ceil(spec.task_timeout_s / 60))
+    first = str(shot.frames.first)
+    checking = [spec.command, "farm", "verify", "--bundle", str(bundle)]
+    verify = shell.Shell("verify", command=_quoted(checking), range=first, chunk=1)
+    verify.depend_all(matte)
+    script.add_layer(matte)
+    script.add_layer(verify)
+    return cuerun.OutlineLauncher(script, maxretries=job.max_retries, priority=job.priority, nomail=True, **about)
+
+
+def _quoted(words: list[str]) -> list[str]:
+    """For a shell, with the token as Cuebot looks for it."""
+    return [word if FIRST_FRAME in word else shlex.quote(word) for word in words]
+
+
+def _name(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_") or "matte"
+
+
+def _need(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise UsageError(
+            f"OpenCue's submitter is not installed: {error.name or error}",
+            remedy="Run: pip install 'mattebridge[farm]'.",
+        ) from None
