@@ -50,6 +50,7 @@ class SmallServer:
         self.story = story or Story()
         self.boot_id = boot_id
         self.seen = []
+        self.blobs = []
         self.mute = False
         self.hold = False
         self.major = m.PROTOCOL_MAJOR
@@ -120,6 +121,7 @@ class SmallServer:
     def _received(self, peer, parts):
         message, blobs = codec.decode(parts)
         self.seen.append(message)
+        self.blobs.extend(blobs)
         if self.mute:
             return
         if isinstance(message, m.Hello):

@@ -19,26 +19,32 @@ FRAMES = 6
 BEAT_S = 2.0
 
 
-def story():
-    frames = [m.FrameDone(KEY, 3 + i, 0.0, 1001 + i) for i in range(FRAMES)]
+def story(run=0):
+    """The job's events; a server that forgot the job and is given it again tells others than the first time."""
+    frames = [m.FrameDone(KEY, 3 + i, 0.0, 1001 + i, digest=f"run {run}") for i in range(FRAMES)]
     return [m.Queued(KEY, 1, 0.0), m.Started(KEY, 2, 0.0), *frames, m.Done(KEY, 3 + FRAMES, 0.0, written=FRAMES)]
 
 
 class JobUnderFire(RuleBasedStateMachine):
-    @initialize()
-    def begin(self):
+    @initialize(steps=st.integers(0, FRAMES))
+    def begin(self, steps):
+        """The job begins in peace: ``steps`` events are written, and most of them heard, before anything happens."""
         self.now = 100.0
         self.session = ClientSession(m.Hello(1, 0), Times(1e9, 1e9, 1e9, 1e9), self.now)
         self.up, self.down = deque(), deque()
         self.boots = 1
         self.greeted = self.subscribed = self.linked = False
         self.journal = None  # the job's events in the server, once it was accepted
-        self.submits_run = 0
+        self.forgot = self.run = 0
         self.busy = 0
         self.lives = [[]]
         self.ended = []
         self.perform(self.session.follow(KEY, m.JobRequest("plate"), b"", self.now))
         self.link()
+        for _ in range(steps):
+            self.both_read(3)
+            if self.journal is not None:
+                self.engine_steps()
 
     # -- plumbing --------------------------------------------------------------------------------------------------
 
@@ -48,6 +54,7 @@ class JobUnderFire(RuleBasedStateMachine):
                 self.up.append(instruction.message)
             elif isinstance(instruction, Emit) and not isinstance(instruction.event, m.Progress):
                 if instruction.event.seq == 1 and self.lives[-1]:
+                    assert len(self.lives) <= self.forgot, "events began again although nothing was forgotten"
                     self.lives.append([])
                 self.lives[-1].append(instruction.event)
             elif isinstance(instruction, Ended):
@@ -79,7 +86,7 @@ class JobUnderFire(RuleBasedStateMachine):
         else:
             existing = self.journal is not None
             if not existing:
-                self.journal, self.submits_run = 0, self.submits_run + 1
+                self.journal, self.run = 0, self.forgot
             self.subscribed = True
             self.down.append(m.Accepted(message.request, KEY, "queued", self.journal, existing))
 
@@ -90,7 +97,7 @@ class JobUnderFire(RuleBasedStateMachine):
             return
         self.subscribed = True
         self.down.append(m.Accepted(message.request, KEY, "running", self.journal, True))
-        self.down.extend(story()[message.after : self.journal])
+        self.down.extend(story(self.run)[message.after : self.journal])
 
     # -- what may happen -------------------------------------------------------------------------------------------
 
@@ -104,17 +111,26 @@ class JobUnderFire(RuleBasedStateMachine):
     def client_reads(self):
         self.perform(self.session.received(self.down.popleft(), (), self.now))
 
+    @precondition(lambda self: self.linked)
+    @rule(messages=st.integers(1, 12))
+    def both_read(self, messages):
+        for _ in range(messages):
+            if self.up:
+                self.serve(self.up.popleft())
+            if self.down:
+                self.perform(self.session.received(self.down.popleft(), (), self.now))
+
     @precondition(lambda self: self.journal is not None and self.journal < len(story()))
     @rule()
     def engine_steps(self):
         self.journal += 1
         if self.subscribed and self.linked:
-            self.down.append(story()[self.journal - 1])
+            self.down.append(story(self.run)[self.journal - 1])
 
     @precondition(lambda self: self.journal and self.subscribed and self.linked)
     @rule(back=st.integers(1, 4))
     def an_event_comes_twice(self, back):
-        self.down.append(story()[max(0, self.journal - back)])
+        self.down.append(story(self.run)[max(0, self.journal - back)])
 
     @precondition(lambda self: self.linked)
     @rule()
@@ -129,7 +145,8 @@ class JobUnderFire(RuleBasedStateMachine):
     def reconnect(self):
         self.link()
 
-    @rule(unseen=st.booleans(), forgets=st.booleans())
+    @precondition(lambda self: self.journal)
+    @rule(unseen=st.booleans(), forgets=st.sampled_from([False, False, True]))
     def server_restarts(self, unseen, forgets):
         """``unseen``: ZeroMQ reconnects by itself and the client's queued messages reach the new server."""
         self.boots += 1
@@ -137,6 +154,7 @@ class JobUnderFire(RuleBasedStateMachine):
         self.down.clear()
         if forgets:
             self.journal = None
+            self.forgot += 1
         if not unseen and self.linked:
             self.cut()
 
@@ -179,11 +197,11 @@ class JobUnderFire(RuleBasedStateMachine):
                 self.engine_steps()
             self.time_passes(0.6)
         assert self.ended == []
-        assert self.lives[-1] == story()
+        assert self.lives[-1] == story(self.run)
         assert self.session.state != "refused"
 
 
-JobUnderFire.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
+JobUnderFire.TestCase.settings = settings(max_examples=100, stateful_step_count=50)
 test_a_job_survives_whatever_happens = JobUnderFire.TestCase
 
 

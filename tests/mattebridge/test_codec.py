@@ -136,6 +136,12 @@ def test_a_bomb_is_refused_at_once(name):
     assert time.process_time() - started < 1.0
 
 
+def test_an_extension_is_refused_where_nil_would_be_taken():
+    header = msgpack.packb({"key": "k", "stage": "s", "frame": msgpack.ExtType(5, b"x")})
+    with pytest.raises(ProtocolError):
+        codec.decode([b"PROGRESS", header])
+
+
 @pytest.mark.parametrize("parts", [[], [b"PING"], [b"PING", b"\x80", *[b""] * 9], [b"NO SUCH", b"\x80"], [b"", b""]])
 def test_a_wrong_number_of_parts_or_an_unknown_tag_is_refused(parts):
     with pytest.raises(ProtocolError):

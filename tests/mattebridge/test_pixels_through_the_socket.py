@@ -10,7 +10,15 @@ from small_server import SmallServer, Story, shot_events, wait_until
 
 from mattebridge import Client, Planes, keys
 from mattebridge import messages as m
-from mattebridge.errors import FrameError, InputError, MissingFrames, OutputExists, OutputFailed, UsageError
+from mattebridge.errors import (
+    FrameError,
+    InputError,
+    MissingFrames,
+    OutputExists,
+    OutputFailed,
+    ProtocolError,
+    UsageError,
+)
 
 FRAMES = [1001, 1002, 1003]
 
@@ -68,17 +76,38 @@ def test_every_picture_goes_up_and_every_result_comes_back_whole(connected, shot
     wait_until(lambda: story.results[job.key] == [], what="every result being taken")
 
 
-def test_no_more_is_under_way_than_the_server_granted(connected, shot):
+def test_no_more_is_under_way_than_the_server_granted(connected, shot, story):
+    """The server swallows the parts and returns no credit: the client stops at what it was granted."""
     client, server = connected
-    client.matte(**shot).wait(timeout_s=20)
-    granted, most = server.credit_bytes, 0
-    for message in server.seen:
-        if isinstance(message, m.Put):
-            most = max(most, message.total_bytes)
-    parts = [each for each in server.seen if isinstance(each, m.Put) and each.role == "plate" and each.frame == 1001]
-    assert most == 300_000 and len(parts) >= most / granted
-    assert [each.offset for each in parts] == sorted(each.offset for each in parts)
-    assert [bool(each.sha256) for each in parts] == [False] * (len(parts) - 1) + [True]
+    stores, server._on_put = server._on_put, lambda *_: None
+    job = client.matte(**shot)
+
+    def sizes():
+        return sum(len(blob) for blob in server.blobs)
+
+    wait_until(lambda: sizes() >= server.credit_bytes, what="the granted bytes")
+    for _ in range(3):
+        client.status()
+    assert sizes() == server.credit_bytes == 100_000
+    parts = [each for each in server.seen if isinstance(each, m.Put)]
+    assert all(each.total_bytes == 300_000 and not each.sha256 for each in parts)
+    server._on_put = stores
+    job.cancel()
+
+
+def test_a_result_that_arrives_damaged_is_not_written(connected, shot, story, tmp_path):
+    client, server = connected
+    send = server.send
+
+    def damaging(peer, message, blobs=()):
+        if isinstance(message, m.Give) and message.frame == 1003:
+            blobs = [b"\0" * len(blobs[0])]
+        send(peer, message, blobs)
+
+    server.send = damaging
+    with pytest.raises(ProtocolError, match="damaged"):
+        client.matte(**shot).wait(timeout_s=20)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["alpha.1001.exr"]
 
 
 def test_results_are_readable_for_the_team_as_far_as_the_umask_allows(connected, shot, tmp_path):

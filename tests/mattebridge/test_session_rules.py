@@ -81,6 +81,31 @@ def test_stop_is_sent_again_when_the_same_server_only_forgot_who_we_are():
     assert sent(session.received(m.Welcome(1, 0, "boot-1"), (), 0.2)) == [m.Stop(1)]
 
 
+def test_a_stop_that_another_server_answers_with_need_hello_is_given_up():
+    session = ready()
+    session.ask(session.next_number(), m.Stop(0), 0.0)
+    answer, hello = session.received(m.NeedHello("boot-2"), (), 0.1)
+    assert isinstance(answer.outcome, ServerError) and hello == Send(m.Hello(1, 0))
+    assert sent(session.received(m.Welcome(1, 0, "boot-2"), (), 0.2)) == []
+
+
+def test_what_still_comes_from_before_hello_is_not_acted_on():
+    session = ready()
+    session.received(m.Accepted(follow(session).request, "job", "queued"), (), 0.0)
+    session.received(m.NeedHello("boot-1"), (), 0.1)
+    assert session.received(m.FrameDone("job", 9, 0.0, 1002), (), 0.1) == [], "no RESUME before WELCOME"
+
+
+def test_a_question_that_is_asked_again_has_its_whole_time_again():
+    session = ready(Times(answer_timeout_s=30, lost_timeout_s=1000))
+    session.ask(session.next_number(), m.Status(0), 0.0)
+    session.disconnected(1.0)
+    session.connected(100.0)
+    session.received(m.Welcome(1, 0, "boot-1"), (), 100.0)
+    session.received(m.Pong(1), (), 129.0)
+    assert not [each for each in session.tick(129.0) if isinstance(each, Answer)]
+
+
 def test_silence_is_broken_with_a_ping_and_a_silent_server_is_left():
     session = ready()
     assert session.tick(1.9) == []
