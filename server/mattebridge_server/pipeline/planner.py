@@ -104,7 +104,7 @@ def obey_plan(plan: ShotPlan, inputs: ShotInputs, request: JobRequest, card: Mod
 
 
 def _as_planned(request: JobRequest, plan: ShotPlan) -> JobRequest:
-    """The request with the plan's colour: under a plan the plan decides; where its config lies is the request's word."""
+    """The request with the plan's colour: the plan decides, but where the config lies is the request's word."""
     return replace(
         request,
         config=request.config or plan.config,

@@ -1,4 +1,4 @@
-"""The job's colour: digests that must agree, a config that came by content, context variables, errors of the one tree."""
+"""The job's colour: digests that must agree, a config that came by content, context variables, typed errors."""
 
 from __future__ import annotations
 

@@ -1,0 +1,133 @@
+"""The refinement pipeline in one job: points → sam2 → VideoMaMa → alpha, foreground, composite, clean plate; objects."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mattebridge.errors import MissingFrames, UsageError
+from mattebridge.messages import Done, PromptInfo, Warning_
+from mattebridge_server.engine import local
+from mattebridge_server.engine.shelf import Shelf
+from mattebridge_server.media import read_header, read_plate, write_alpha, write_rgb
+from mattebridge_server.models.lama import LaMa
+from mattebridge_server.models.registry import Registry, load_registry
+
+from .conftest import SmallShot, header
+
+pytestmark = [pytest.mark.models, pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")]
+torch = pytest.importorskip("torch", reason="the [models] extra is not installed")
+
+GOLDEN = Path(__file__).parents[2] / "data" / "videomama_golden"
+
+
+class Grey(torch.nn.Module):
+    """Fills with mid grey: the smallest network with LaMa's call."""
+
+    def forward(self, image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return image * (1 - mask) + 0.5 * mask
+
+
+@pytest.fixture(scope="session")
+def lama_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("lama-models")
+    (folder / "lama").mkdir()
+    torch.jit.trace(Grey(), (torch.rand(1, 3, 8, 8), torch.ones(1, 1, 8, 8))).save(str(folder / "lama/big-lama.pt"))
+    return folder
+
+
+@pytest.fixture
+def run(
+    monkeypatch: pytest.MonkeyPatch, sam2_folder: Path, lama_folder: Path, tmp_path: Path
+) -> Callable[..., tuple[SmallShot, Done]]:
+    digest = hashlib.sha256((lama_folder / "lama/big-lama.pt").read_bytes()).hexdigest()
+
+    class PinnedLaMa(LaMa):
+        def __init__(self) -> None:
+            super().__init__(sha256=digest)
+
+    shipped = load_registry()
+    registry = Registry({**shipped.classes, "lama": PinnedLaMa}, shipped.broken)
+    monkeypatch.setattr(local, "Shelf", lambda device, folders: Shelf(device, folders, registry))
+    folders = (str(GOLDEN), str(sam2_folder), str(lama_folder))
+    shot = SmallShot(tmp_path / "shot", (1, 2, 3), 128, 96).write()
+
+    def go(out: str = "out/a.####.exr", **fields: Any) -> tuple[SmallShot, Done]:
+        shot.events.clear()
+        request = shot.request(out, **{"model": "videomama", "precision": "fp32", **fields})
+        return shot, local.run_local(request, b"", shot.events.append, lambda: False, folders=folders, threads=1)
+
+    return go
+
+
+def point(layer: str, x: float, y: float, frame: int = 1) -> PromptInfo:
+    return PromptInfo(frame, layer, points=(x, y, 1.0))
+
+
+def test_points_become_alpha_foreground_composite_and_clean_plate_in_one_job(
+    run: Callable[..., tuple[SmallShot, Done]], tmp_path: Path
+) -> None:
+    folder = tmp_path / "shot"
+    sky = np.full((96, 128, 3), 0.25, np.float32)
+    write_rgb(str(folder.parent / "sky.exr"), sky, like=header(128, 96, 1), frame=1)
+    right = np.zeros((96, 128), np.float32)
+    right[:, 48:] = 1
+    write_alpha(str(folder.parent / "right.exr"), right, like=header(128, 96, 1), frame=1)
+    asked = dict(
+        mask="",
+        prompts=(point("A", 0.2, 0.25),),
+        garbage=str(folder.parent / "right.exr"),
+        fgr=str(folder / "out/f.####.exr"),
+        comp_over=str(folder.parent / "sky.exr"),
+        comp=str(folder / "out/c.####.exr"),
+        cleanplate=str(folder / "out/clean.####.exr"),
+    )
+    shot, done = run(**asked)
+    assert done.written == 3
+    assert any(e.code == "TRACKED" and "1-3" in e.message for e in shot.events if isinstance(e, Warning_))
+    alpha = shot.alpha("out/a.####.exr", 2)[..., None]
+    plate, fgr, comp, clean = (
+        read_plate(str(path), frame=2).pixels
+        for path in (shot.path("plate", 2), *(folder / f"out/{name}.0002.exr" for name in ("f", "c", "clean")))
+    )
+    assert np.array_equal(fgr[alpha[..., 0] == 1], plate[alpha[..., 0] == 1])
+    assert np.abs(comp - (fgr * alpha + sky * (1 - alpha))).max() < 2e-3
+    untouched = np.all(clean == plate, axis=-1)
+    assert untouched[:, 90:].all(), "pixels away from the subject are the plate's bit for bit"
+    assert not untouched[:, :40].any()
+    _, done = run(**asked)
+    assert (done.written, done.kept) == (0, 3), "tracking again gives the same masks, so every result is fresh"
+
+
+def test_several_objects_are_named_layers_of_one_file(run: Callable[..., tuple[SmallShot, Done]]) -> None:
+    shot, _ = run(mask="", prompts=(point("hero", 0.2, 0.25), point("dog", 0.8, 0.7)))
+    names = set(read_header(str(shot.folder / "out/a.0002.exr"), frame=2).channel_names)
+    assert names == {"A", "matte_hero.A", "matte_dog.A"}
+
+
+def test_missing_masks_are_filled_only_when_asked_and_the_job_says_which(
+    run: Callable[..., tuple[SmallShot, Done]], tmp_path: Path
+) -> None:
+    (tmp_path / "shot/mask/mask.0002.exr").unlink()
+    with pytest.raises(MissingFrames, match="frames 2"):
+        run(frames="1-3")
+    shot, done = run(frames="1-3", fill="sam2")
+    assert done.written == 3
+    told = [e.message for e in shot.events if isinstance(e, Warning_) and e.code == "TRACKED"]
+    assert told == ["sam2 made masks for frames 2"]
+
+
+def test_masks_and_prompts_on_every_frame_are_two_answers(run: Callable[..., tuple[SmallShot, Done]]) -> None:
+    with pytest.raises(UsageError, match="prompts as well"):
+        run(prompts=(point("A", 0.5, 0.5),))
+
+
+def test_sam2_alone_writes_its_track(run: Callable[..., tuple[SmallShot, Done]]) -> None:
+    shot, done = run(model="sam2", mask="", prompts=(point("A", 0.2, 0.25),))
+    assert done.written == 3
+    assert set(np.unique(shot.alpha("out/a.####.exr", 2))) != {0.0}
