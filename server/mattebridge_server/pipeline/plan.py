@@ -80,8 +80,8 @@ class ShotPlan(msgspec.Struct, frozen=True, kw_only=True):
         """SHA-256 over all that reaches a pixel, less what belongs to single frames.
 
         The range and the region are left out: a frame's key names the windows that cover it and their part of the
-        region, so that a longer shot, or a mask repaired elsewhere, leaves the frame's key as it is. The config counts by
-        its content: the same files at another place are the same config.
+        region, so that a longer shot, or a mask repaired elsewhere, leaves the frame's key as it is. The config counts
+        by its content: the same files at another place are the same config.
         """
         bare = msgspec.structs.replace(self, frames="", notes=(), preset="", region=None, config="")
         digest = hashlib.sha256(msgspec.json.encode(bare, order="deterministic"))

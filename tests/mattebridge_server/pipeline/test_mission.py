@@ -1,4 +1,4 @@
-"""The refinement pipeline in one job: points → sam2 → VideoMaMa → alpha, foreground, composite, clean plate; objects."""
+"""The refinement pipeline in one job: points → sam2 → VideoMaMa → alpha, foreground, composite, clean plate."""
 
 from __future__ import annotations
 
@@ -78,15 +78,15 @@ def test_points_become_alpha_foreground_composite_and_clean_plate_in_one_job(
     right = np.zeros((96, 128), np.float32)
     right[:, 48:] = 1
     write_alpha(str(folder.parent / "right.exr"), right, like=header(128, 96, 1), frame=1)
-    asked = dict(
-        mask="",
-        prompts=(point("A", 0.2, 0.25),),
-        garbage=str(folder.parent / "right.exr"),
-        fgr=str(folder / "out/f.####.exr"),
-        comp_over=str(folder.parent / "sky.exr"),
-        comp=str(folder / "out/c.####.exr"),
-        cleanplate=str(folder / "out/clean.####.exr"),
-    )
+    asked = {
+        "mask": "",
+        "prompts": (point("A", 0.2, 0.25),),
+        "garbage": str(folder.parent / "right.exr"),
+        "fgr": str(folder / "out/f.####.exr"),
+        "comp_over": str(folder.parent / "sky.exr"),
+        "comp": str(folder / "out/c.####.exr"),
+        "cleanplate": str(folder / "out/clean.####.exr"),
+    }
     shot, done = run(**asked)
     assert done.written == 3
     assert any(e.code == "TRACKED" and "1-3" in e.message for e in shot.events if isinstance(e, Warning_))
