@@ -34,10 +34,12 @@ from .node_access import place as place
 from .node_access import put as put
 from .node_access import show_knob as show_knob
 from .node_access import upstream as upstream
+from .status_text import plain
 
 T = TypeVar("T")
 Node = nuke.Node
 NODE_CLASS = "MatteBridge"
+SPOKEN = ("status", "working_space", "node_label")
 
 
 # -- threads ---------------------------------------------------------------------------------------------------------
@@ -83,8 +85,9 @@ def post(call: Callable[[], None]) -> None:
 
 def put_quiet(node: Node, values: Mapping[str, Any]) -> None:
     """Set knobs without a trace in the undo list; a node that is gone is left alone."""
+    spoken = {name: plain(str(value)) for name, value in values.items() if name in SPOKEN}
     with quiet(), suppress(NodeGone):
-        put(node, values)
+        put(node, {**values, **spoken})
 
 
 def reload(node: Node, reads: Sequence[str]) -> None:
@@ -208,7 +211,9 @@ def views() -> list[str]:
 
 
 def current_view() -> str:
-    return str(nuke.thisView())
+    """The view that the artist looks at; the context's where there is no viewer."""
+    viewer = cast(Any, nuke.activeViewer()) if gui() else None
+    return str(viewer.view() if viewer is not None else nuke.thisView())
 
 
 def current_frame() -> int:

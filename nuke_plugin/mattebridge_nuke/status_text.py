@@ -54,7 +54,12 @@ def failure(error: MatteBridgeError) -> str:
     """Cause and remedy in two lines."""
     text, remedy = str(error), error.remedy
     cause = text[: -len(remedy)].rstrip() if remedy and text.endswith(remedy) else text
-    return f"{cause}\n{remedy}" if remedy else cause
+    return plain(f"{cause}\n{remedy}" if remedy else cause)
+
+
+def plain(text: str) -> str:
+    """Safe in a Text knob, where Nuke would run `[...]` as Tcl."""
+    return text.replace("[", "(").replace("]", ")")
 
 
 def failures(errors: list[MatteBridgeError]) -> str:
@@ -73,7 +78,8 @@ def label(version: str, total: int, missing: FrameSet, stale: FrameSet) -> str:
 
 def finished(version: str, written: int, kept: int, warnings: list[str]) -> str:
     """One line, then the warnings that differ, the first few of them in full."""
-    text = f"{version}: {written} frames made" + (f", {kept} kept" if kept else "")
+    frames = "frame" if written == 1 else "frames"
+    text = f"{version}: {written} {frames} made" + (f", {kept} kept" if kept else "")
     distinct = list(dict.fromkeys(warnings))
     lines = [text, *(f"- {warning}" for warning in distinct[:WARNINGS_SHOWN])]
     if len(distinct) > WARNINGS_SHOWN:

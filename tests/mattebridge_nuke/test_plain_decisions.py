@@ -190,7 +190,7 @@ def test_a_failure_is_cause_then_remedy() -> None:
     text = status_text.failure(
         FrameError("the plate is cut short", file="/p.1002.exr", frame=1002, remedy="Render it again.")
     )
-    assert text.splitlines() == ["the plate is cut short (frame 1002) [/p.1002.exr].", "Render it again."]
+    assert text.splitlines() == ["the plate is cut short (frame 1002) (/p.1002.exr).", "Render it again."]
 
 
 @pytest.mark.parametrize(
@@ -223,4 +223,4 @@ def test_no_benign_line_looks_like_a_failure_to_a_farm(name: str, written: int, 
 
 def test_many_warnings_are_shortened_and_repeats_fall_together() -> None:
     lines = status_text.finished("v001", 1, 0, ["a", "b", "a", "c", "d", "e", "f"]).splitlines()
-    assert lines == ["v001: 1 frames made", "- a", "- b", "- c", "- d", "- and 2 more, in the server's log"]
+    assert lines == ["v001: 1 frame made", "- a", "- b", "- c", "- d", "- and 2 more, in the server's log"]

@@ -170,4 +170,4 @@ def test_frames_missing_on_disk_are_made_again_and_nothing_else(artist: Artist, 
     (folder(shot, "v001") / "MatteBridge1.1007.exr").unlink()
     run = artist.press("matte_range")
     assert run.version.name == "v001"
-    assert artist.value("status").startswith("v001: 1 frames made, 11 kept")
+    assert artist.value("status").startswith("v001: 1 frame made, 11 kept")

@@ -173,6 +173,11 @@ class Text_Knob(String_Knob):
     def Class(self) -> str:
         return "Text_Knob"
 
+    def setValue(self, val: str, view: Optional[str] = None) -> None:
+        if "[" in val:
+            raise ValueError("the fake refuses brackets in a Text knob: Nuke runs them as Tcl")
+        self._set(val)
+
 
 class EvalString_Knob(String_Knob):
     STUB = "EvalString_Knob"

@@ -243,6 +243,7 @@ def _calls(session: Session) -> dict[str, Callable[..., Any]]:
         "choice": gui_only(choice),
         "menu": gui_only(lambda name: _Menu(session, name)),
         "createNode": gui_only(create_node),
+        "activeViewer": gui_only(lambda: _Viewer(session) if session.has_viewer else None),
         "tprint": lambda *words: session.printed.append(" ".join(map(str, words))),
         "pluginAddPath": lambda args, addToSysPath=True: _add_path(session, args),
         "addFormat": lambda s: None,
@@ -259,6 +260,18 @@ class _Menu(Guarded):
 
     def addCommand(self, path: str, command: str = "", shortcut: str = "", icon: str = "") -> None:
         self._session.menu_commands[f"{self._name}/{path}"] = command
+
+
+class _Viewer(Guarded):
+    """The viewer that the artist looks at."""
+
+    STUB = "ViewerWindow"
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def view(self) -> str:
+        return self._session.context.view
 
 
 def _require_worker(session: Session) -> None:

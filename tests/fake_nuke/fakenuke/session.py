@@ -84,6 +84,7 @@ class Session:
         self.visits: list[str] = []
         self.executed: list[tuple[str, int, int]] = []
         self.tasks: list[Any] = []
+        self.has_viewer = True
         self.executing = False
         self.defining = False
         self.cancel_next_execute = False
