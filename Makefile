@@ -23,7 +23,8 @@ lint: $(VENV)/.tests
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.tests
-	for file in tests/benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
+	for name in startup bridge edge linear_light videomama farm_model; do \
+		echo "== $$name"; $(BIN)/python tests/benchmarks/$$name.py || exit 1; done
 
 soak: $(VENV)/.tests
 	$(BIN)/python tests/faults/soak.py

@@ -1,9 +1,9 @@
 """Named places where a test lets this process die, to prove that it may die there. Nothing happens outside tests.
 
 ``MATTEBRIDGE_CRASH_AT=NAME`` kills the process the first time it reaches NAME, ``NAME:7`` the seventh time and
-``NAME@1013`` only when it is reached for frame 1013. The process ends by SIGKILL where there is one: nothing is flushed, no handler
-runs. The variable is read once, when this module is imported: the only place below the command line that looks at the
-environment.
+``NAME@1013`` only when it is reached for frame 1013. The process ends by SIGKILL where there is one: nothing is
+flushed, no handler runs. The variable is read once, when this module is imported: the only place below the command
+line that looks at the environment.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What the bridge costs around a model: `identity` against a bare loop, a warm one-frame job, memory over a long shot.
 
-    python tests/benchmarks/bench_bridge.py [--frames 24] [--rounds 3] [--only overhead|latency|memory]
+    python tests/benchmarks/bridge.py [--frames 24] [--rounds 3] [--only overhead|latency|memory]
 
 overhead  24 UHD half ZIP plates and masks through a job of `identity`, against a bare loop that reads and writes the
           same files with the same number of threads; rounds alternate, medians are compared. Target: at least .85.
