@@ -4,8 +4,8 @@
 
 Closed form is pymatting's, with its defaults, on a trimap of the same mask: a band of 20 px (at 1080) on either side of
 the mask's edge and wherever the mask is soft. It sees the same scene-linear plate, where the mixing equation that it
-assumes holds. Each method runs in a process of its own and memory is its peak above that process just before; compile
-time is outside every figure. Times are medians per frame, taken in turn on the same machine: read the ratios.
+assumes holds. Each method runs in a process of its own; memory is its peak above that process with the frames read and
+nothing compiled yet. Compiling is outside the times, which are means per frame, methods in turn: read the ratios.
 """
 
 from __future__ import annotations
@@ -135,12 +135,12 @@ def measure(shot: str, method: str, size: tuple[int, int], count: int, out: str)
     """One method on one shot, in this process."""
     warnings.simplefilter("ignore")
     cv2.setNumThreads(THREADS)
-    if method in ("edge", "closed form"):
-        list(alphas(method, [make_shot(shot, 320, 180).frame(0)]))  # compiles
+    small = [make_shot(shot, 320, 180).frame(0)]
     frames = list(make_shot(shot, *size).frames(count))
     results: list[Float32] = []
     times: list[float] = []
     with Peak() as peak:
+        list(alphas(method, small))  # compiles
         started = time.perf_counter()
         for alpha in alphas(method, frames):
             results.append(alpha)

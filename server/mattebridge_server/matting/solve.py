@@ -1,4 +1,4 @@
-"""From a coarse mask to alpha, for one frame: open the band, gather the evidence, judge it.
+"""From a coarse mask to alpha, for one frame: open the band, gather the evidence, judge it, finish it.
 
 Solid inside stays exactly 1 and empty outside exactly 0: only the band is ever written, and the mask is kept beyond it.
 """
@@ -13,6 +13,7 @@ import numpy as np
 from mattebridge.errors import InputError
 from mattebridge_server.matting.band import open_band
 from mattebridge_server.matting.evidence import gather_evidence
+from mattebridge_server.matting.finish import attached, softened
 from mattebridge_server.matting.judge import judge_alpha, load_judge
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ def solve_alpha(plate: Float32, mask: Float32, settings: SolveSettings, threads:
     if band is None or settings.detail <= 0:
         return alpha
     evidence = gather_evidence(plate, band, threads)
-    judged = judge_alpha(band, evidence, load_judge(), threads)
+    judged = attached(judge_alpha(band, evidence, load_judge(), threads), band)
+    judged = softened(judged, plate[band.crop], band, threads)
     if settings.detail < 1:
         judged = band.mask + (judged - band.mask) * np.float32(settings.detail)
     alpha[band.crop] = judged

@@ -2,7 +2,9 @@
 
 Practice frames are solved up to the evidence, pixels are drawn from the band (half of them where something is to
 decide, weighted back to their true share), and a small network learns which explanation of each pixel to believe. The
-loss is the mean absolute error that a matte is scored by, with a squared term that keeps it from giving up on hair.
+loss is the mean absolute error that a matte is scored by, with a squared term that keeps it from giving up on hair;
+frames whose mask is nearly right count for more, so that good masks are not spoilt. The weights that are shipped saw
+347 practice frames, drawn in three rounds while `variety` grew from plain to patterned to outlined people.
 Samples are kept in DIR, one file per frame, so that a run goes on where it stopped. Takes torch; an hour on two cores.
 """
 
@@ -83,6 +85,12 @@ def collect(numbers: Sequence[int], folder: Path) -> list[Samples]:
     return found
 
 
+def _importance(frame: Samples) -> np.float32:
+    """A frame counts by the inverse of its mask's error, to a power that keeps hair in play."""
+    mask = frame.features[:, FEATURES.index("mask")]
+    return np.float32((float((frame.weight * np.abs(mask - frame.truth)).mean()) + 0.004) ** -0.6)
+
+
 def _network() -> torch.nn.Sequential:
     import torch
 
@@ -106,7 +114,7 @@ def train(frames: Sequence[Samples], threads: int = 1) -> dict[str, Float32]:
     offers = torch.tensor(np.hstack([fixed, features[:, [FEATURES.index(name) for name in EXPLANATIONS]]]))
     scaled = torch.tensor((features - middle) / spread)
     truth = torch.tensor(np.concatenate([frame.truth for frame in frames]))
-    weight = torch.tensor(np.concatenate([frame.weight for frame in frames]))
+    weight = torch.tensor(np.concatenate([frame.weight * _importance(frame) for frame in frames]))
     weight = weight / weight.mean()
     owner = np.repeat(np.arange(len(frames)), [len(frame.truth) for frame in frames])
     learned = torch.tensor(np.flatnonzero(owner % HELD_OUT != HELD_OUT - 1))

@@ -1,0 +1,79 @@
+"""Two things that a single pixel cannot know of its alpha: whether it hangs on the subject, and how sharp the lens was.
+
+Hair that nothing connects to the subject is background that looks like hair. And an edge is no sharper than what it
+bounds: where the subject's own texture and the picture along its edge are blurred by motion or defocus, so is alpha,
+and detail in it is noise.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from mattebridge_server.matting.band import ramp
+from mattebridge_server.matting.fields import Grid
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mattebridge_server.matting.band import Band
+
+    Float32 = NDArray[np.float32]
+
+VISIBLE = 0.03
+LEAP = 7.0
+"""Strands closer than this many pixels (at 1080) are taken for one."""
+LENS_BLUR = 5.0
+SHARP, SOFT = -0.4, -0.5
+"""Log amplitude of 2 to 4 px texture over that of 4 to 8 px: a sharp picture lies near 0, a blurred one far below."""
+
+
+def attached(alpha: Float32, band: Band) -> Float32:
+    """``alpha`` (h, w) of the band's crop without the islands that no strand joins to the mask."""
+    size = max(3, round(LEAP * band.unit) | 1)
+    near = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+    seen = cv2.dilate((alpha > VISIBLE).astype(np.uint8), near)
+    count, labels = cv2.connectedComponents(seen, connectivity=8)
+    kept = np.zeros(count, np.bool_)
+    kept[labels[band.mask > 0.5]] = True
+    kept[0] = True
+    return np.where(kept[labels], alpha, 0).astype(np.float32)
+
+
+def softened(alpha: Float32, plate: Float32, band: Band, threads: int) -> Float32:
+    """``alpha`` (h, w), blurred as far as the subject itself is; ``plate`` is the crop (h, w, 3), scene-linear."""
+    amount = _blur_of_subject(plate, band, threads)
+    if not (amount > 0).any():
+        return alpha
+    blurred = cv2.GaussianBlur(alpha, (0, 0), LENS_BLUR * band.unit)
+    return np.where(band.open, alpha + amount * (blurred - alpha), alpha).astype(np.float32)
+
+
+def _blur_of_subject(plate: Float32, band: Band, threads: int) -> Float32:
+    """0 where the subject nearby is sharp, 1 where it is blurred: (h, w) float32.
+
+    Flat subjects show only grain, which is sharp: in doubt nothing is blurred.
+    """
+    height, width = band.mask.shape
+    grid = Grid(height, width, max(2, round(4 * band.unit)), threads)
+    stops = np.asarray(cv2.log(np.maximum(plate[..., 1], 0) + np.float32(0.01)), np.float32)
+    levels = [cv2.GaussianBlur(stops, (0, 0), max(sigma * band.unit, 0.3)) for sigma in (2.0, 4.0)]
+    half = cv2.GaussianBlur(cv2.resize(stops, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), (0, 0),
+                            max(4 * band.unit, 0.3))  # fmt: skip
+    levels.append(cv2.resize(half, (width, height), interpolation=cv2.INTER_LINEAR))
+    fine, coarse = (np.square(levels[i] - levels[i + 1]) for i in (0, 1))
+    texture = np.dstack([fine, coarse, coarse]).astype(np.float32)
+    inside = (band.distance < -12 * band.unit) & band.observed
+    along = np.abs(band.distance) < 8 * band.unit
+    amount = np.minimum(_blur(grid, texture, inside, band.unit), _blur(grid, texture, along, band.unit))
+    return np.asarray(cv2.resize(amount, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def _blur(grid: Grid, texture: Float32, where: NDArray[np.bool_], unit: float) -> Float32:
+    """0 (sharp) to 1 (blurred) at the grid, by the slope of the texture's spectrum at the pixels ``where``."""
+    weight = where.astype(np.float32) + np.float32(1e-6)
+    energy = grid.mean(texture, weight, [sigma * unit for sigma in (30, 90, 270)])
+    slope = 0.5 * np.log((energy[..., 0] + 1e-7) / (energy[..., 1] + 1e-7))
+    return ramp((SHARP - slope) / (SHARP - SOFT))
