@@ -89,6 +89,16 @@ def test_a_free_engine_spares_the_batch_job():
     assert submit(scheduler, 2, "person2") == [Interrupt("one", "batch", "preempt")]
 
 
+def test_no_more_batch_jobs_are_displaced_than_people_wait():
+    scheduler = ready(engines=("one", "two"))
+    submit(scheduler, 0, "batch1", batch=True)
+    submit(scheduler, 0, "batch2", batch=True)
+    assert submit(scheduler, 1, "person") == [Interrupt("two", "batch2", "preempt")]
+    assert submit(scheduler, 1, "batch3", batch=True) == []
+    assert submit(scheduler, 2, "person2") == [Interrupt("one", "batch1", "preempt")]
+    assert submit(scheduler, 3, "person3") == []
+
+
 def test_admission_is_exact_in_all_and_for_each_client():
     scheduler = ready(Policy(queue_jobs=4, client_jobs=3))
     for number in range(3):
