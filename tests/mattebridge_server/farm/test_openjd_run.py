@@ -116,6 +116,7 @@ def test_verify_names_frames_that_are_missing_or_made_from_something_else(shot_o
 @pytest.mark.timeout(240)
 def test_a_killed_worker_leaves_nothing_and_a_second_run_makes_only_what_is_missing(shot_of: ShotOf) -> None:
     shot = shot_of(48)
+    shot.environment["TMPDIR"] = str(shot.folder)  # a killed worker leaves its session's folder behind
     bundle = shot.bundle("edge", 12)
     worker = start(shot, shot.openjd_words(bundle, "--step", "Matte"))
     log = read_until(worker, "frame 1016 written")
