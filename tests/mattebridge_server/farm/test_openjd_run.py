@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -200,7 +199,7 @@ def test_a_plan_of_another_model_version_fails_when_the_session_begins(shot_of: 
 
 @pytest.mark.models
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(540)
 def test_a_network_run_in_windows_gives_the_same_bits_on_the_farm(shot_of: ShotOf, tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="the [models] extra is not installed")
     site = tmp_path / "site.toml"
@@ -208,8 +207,7 @@ def test_a_network_run_in_windows_gives_the_same_bits_on_the_farm(shot_of: ShotO
     shot = shot_of(48, environment={"MATTEBRIDGE_SITE": str(site), "OMP_NUM_THREADS": "1"}, width=64, height=48)
     shot.plan("videomama", "--precision", "fp32")
     bundle = shot.bundle("videomama", 24, "--device", "cpu:0", "--threads", "1")
-    began = time.monotonic()
-    ran = shot.openjd(bundle, "--step", "Verify", "--run-dependencies", timeout_s=240)
+    ran = shot.openjd(bundle, "--step", "Verify", "--run-dependencies", timeout_s=300)
     assert ran.returncode == 0, ran.stdout[-4000:]
     assert len(server_pids(ran.stdout)) == 1
     local = shot.mattebridge(
@@ -219,7 +217,7 @@ def test_a_network_run_in_windows_gives_the_same_bits_on_the_farm(shot_of: ShotO
         str(bundle),
         "--folder",
         f"out={tmp_path / 'local'}",
-        timeout_s=max(60.0, 270.0 - (time.monotonic() - began)),
+        timeout_s=200,
     )
     assert local.returncode == 0, local.stderr
     for frame in shot.frames:
