@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from fakenuke import FakeNuke, tcl
-from fakenuke.knobs import USER_KNOBS, Link_Knob, Text_Knob
+from fakenuke.knobs import Link_Knob, Text_Knob
+from fakenuke.user_knobs import USER_KNOBS
 
 KNOWN_IDS = {1, 2, 3, 4, 6, 7, 12, 15, 20, 22, 26, 41}
 

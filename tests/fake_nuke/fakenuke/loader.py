@@ -6,22 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Optional
 
 from . import tcl
-from .knobs import (
-    DO_NOT_WRITE,
-    USER_KNOBS,
-    Array_Knob,
-    Enumeration_Knob,
-    Knob,
-    Link_Knob,
-    PyScript_Knob,
-    PythonKnob,
-    String_Knob,
-    Tab_Knob,
-    from_user_knob,
-    user_knob_line,
-)
+from .knobs import DO_NOT_WRITE, Knob, Link_Knob, PyScript_Knob, PythonKnob, String_Knob, Tab_Knob
 from .node import Gizmo, Group, Node
+from .number_knobs import Array_Knob, Enumeration_Knob
 from .operators import GROUPS, INPUTS, KNOBS, PLAIN
+from .user_knobs import USER_KNOBS, from_user_knob, user_knob_line
 
 if TYPE_CHECKING:
     from .session import Session

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Optional, Union
 
-from . import knobs, loader, stubs
+from . import knobs, loader, number_knobs, stubs
 from .guard import Guarded
 from .node import Gizmo, Group, Node
 from .session import FrameRange, Session
@@ -68,10 +68,10 @@ def _knob_classes() -> list[type[knobs.Knob]]:
     return [
         knobs.String_Knob,
         knobs.File_Knob,
-        knobs.Int_Knob,
-        knobs.Double_Knob,
-        knobs.Boolean_Knob,
-        knobs.Enumeration_Knob,
+        number_knobs.Int_Knob,
+        number_knobs.Double_Knob,
+        number_knobs.Boolean_Knob,
+        number_knobs.Enumeration_Knob,
         knobs.Tab_Knob,
         knobs.Text_Knob,
         knobs.Channel_Knob,

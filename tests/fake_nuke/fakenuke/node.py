@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from . import expressions, tcl
 from .guard import Guarded
-from .knobs import Enumeration_Knob, Knob, Link_Knob
+from .knobs import Knob, Link_Knob
+from .number_knobs import Enumeration_Knob
 
 if TYPE_CHECKING:
     from .picture import Picture

@@ -14,21 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .knobs import (
-    HIDDEN,
-    INVISIBLE,
-    STARTLINE,
-    Array_Knob,
-    Boolean_Knob,
-    Enumeration_Knob,
-    Int_Knob,
-    Knob,
-    Link_Knob,
-    PyScript_Knob,
-    String_Knob,
-    Tab_Knob,
-    Text_Knob,
-)
+from .knobs import HIDDEN, INVISIBLE, STARTLINE, Knob, Link_Knob, PyScript_Knob, String_Knob, Tab_Knob, Text_Knob
+from .number_knobs import Array_Knob, Boolean_Knob, Enumeration_Knob, Int_Knob
 
 Canvas = NDArray[np.uint8]
 

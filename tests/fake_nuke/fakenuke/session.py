@@ -15,8 +15,9 @@ from typing import Any, Optional
 
 from . import loader
 from .guard import Guarded
-from .knobs import Boolean_Knob, Enumeration_Knob, File_Knob, Int_Knob, Knob, String_Knob
+from .knobs import File_Knob, Knob, String_Knob
 from .node import Group, Node, Root
+from .number_knobs import Boolean_Knob, Enumeration_Knob, Int_Knob
 from .picture import Picture, ReadFailed, write_exr
 from .undo import UndoList
 
