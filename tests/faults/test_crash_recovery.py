@@ -20,7 +20,7 @@ ENGINE_POINTS = ("window-before", "temporary-before", "rename-before", "rename-a
 SWEEP = [
     *[(point, f"@{frame}") for point in ENGINE_POINTS[1:] for frame in (1001, 1004, 1024)],
     *[("window-before", f"@{frame}") for frame in (1001, 1005, 1021)],
-    *[(point, f":{count}") for point in ("journal-before-commit", "journal-after-commit") for count in (2, 4, 8, 14)],
+    *[(point, f":{count}") for point in ("journal-before-commit", "journal-after-commit") for count in (2, 5, 12)],
     *[("event-before-send", where) for where in ("@1001", "@1004", "@1024", ":2", ":20")],
 ]
 
