@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.util
-import json
 import os
 import sys
-import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn, Optional
 
 from ..errors import Cancelled, MatteBridgeError, UsageError
@@ -126,13 +124,17 @@ def _parser(arguments: Sequence[str]) -> Parser:
 
 
 def _exists(module: str) -> bool:
-    return importlib.util.find_spec(f"{__name__}.{module}") is not None
+    return (Path(__file__).parent / f"{module}.py").exists()
 
 
 def _tell(error: MatteBridgeError, as_json: bool) -> int:
     if as_json and not error.details.get("told"):
+        import json
+
         print(json.dumps({"event": "ERROR", "exit_status": error.exit_status, **error.to_wire()}), flush=True)
     sys.stderr.write(f"mattebridge: {error}\n")
     if os.environ.get("MATTEBRIDGE_DEBUG"):
+        import traceback
+
         traceback.print_exc()
     return error.exit_status
