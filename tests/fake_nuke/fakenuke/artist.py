@@ -35,9 +35,20 @@ class Artist:
         self.set(model=name, **{f"p_{name}__{param}": value for param, value in params.items()})
 
     def begin(self, button: str) -> Any:
-        """Press; gives the run that it started, None when it started none."""
-        self.fake.press(self.node, button)
-        return self.running()
+        """Press; gives the run that it started (it may have ended already), None when it started none."""
+        runs = importlib.import_module("mattebridge_nuke.run").Run
+        start, started = runs.start, []
+
+        def remember(run: Any) -> None:
+            started.append(run)
+            start(run)
+
+        runs.start = remember
+        try:
+            self.fake.press(self.node, button)
+        finally:
+            runs.start = start
+        return started[0] if started else None
 
     def running(self) -> Any:
         return importlib.import_module("mattebridge_nuke.run").RUNS.get(self.node._name)
