@@ -20,6 +20,7 @@ import msgspec
 
 from ..confine import confine
 from ..media import set_threads
+from ..models.folders import model_folders
 from ..pipeline.control import Control
 from ..pipeline.keys import FileDigests
 from ..pipeline.runner import Resources
@@ -59,7 +60,7 @@ class Host:
         device = parse_device(setup.device, setup.threads)
         limit_threads(setup.threads)
         site = site_of(setup)
-        folders = tuple(Path(folder) for folder in (*setup.folders, *site.models.folders))
+        folders = model_folders(setup.folders, os.environ, site.models.folders)
         self._setup = setup
         self._shelf = Shelf(device, folders, budget_bytes=setup.budget_bytes)
         self._worker = Worker(
@@ -137,8 +138,8 @@ def keep_to_roots(setup: Setup) -> None:
     if setup.spool:
         Path(scratch).mkdir(parents=True, exist_ok=True)
         os.environ.update(dict.fromkeys(SCRATCH_VARIABLES, scratch))
-    folders = (*setup.folders, *site.models.folders)
-    if not confine(folders, (*site.roots, *filter(None, [setup.spool]))):
+    folders = model_folders(setup.folders, os.environ, site.models.folders)
+    if not confine(tuple(map(str, folders)), (*site.roots, *filter(None, [setup.spool]))):
         log.warning("this kernel cannot confine a process: paths are checked before a job, and not while it runs")
 
 

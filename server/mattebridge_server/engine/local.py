@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import uuid
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,6 +14,7 @@ import msgspec
 from mattebridge.errors import Cancelled, MatteBridgeError, error_from_wire
 from mattebridge.messages import CancelledEvent, Done, Failed, FrameDone, JobRequest, Progress, Started, Warning_
 
+from ..models.folders import model_folders
 from ..pipeline.control import Control
 from ..pipeline.keys import FileDigests
 from ..pipeline.runner import Resources
@@ -45,7 +46,7 @@ def run_local(
     parsed = Site.parse(site) if site else Site()
     spec = parse_device(device, threads)
     limit_threads(threads)
-    shelf = Shelf(spec, tuple(Path(folder) for folder in (*folders, *parsed.models.folders)))
+    shelf = Shelf(spec, model_folders(folders, os.environ, parsed.models.folders))
     worker = Worker(
         shelf, Resources(FileDigests(), parsed, shelf.get, threads, execution_profile(spec), package_version())
     )

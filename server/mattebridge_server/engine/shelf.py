@@ -12,6 +12,7 @@ from mattebridge.messages import ModelInfo
 
 from ..models.base import Canvas, Device, LoadSpec, Model, ModelCard
 from ..models.describe import model_info
+from ..models.execution import default_precision
 from ..models.folders import is_installed
 from ..models.registry import Registry, load_registry
 from ..pipeline.params import card_params
@@ -76,8 +77,7 @@ class Shelf:
 
     def get(self, name: str, precision: str = "", preset: str = "") -> Model:
         """The model, loaded. Raises `ModelUnknown`, `ModelNotInstalled`, `OutOfMemory` with the numbers."""
-        card = self._registry.get(name).card
-        wanted = precision or (card.precisions[0] if card.precisions else "")
+        wanted = self._precision(name, precision)
         held = self._loaded.get(name)
         need = self.need(name, wanted, preset)
         admission = self._ledger.admit(need)
@@ -110,7 +110,7 @@ class Shelf:
         """What a model takes at a preset (its first where none is named), by measured peak or by its own formula."""
         cls = self._registry.get(name)
         card = cls.card
-        precision = precision or (card.precisions[0] if card.precisions else "")
+        precision = self._precision(name, precision)
         chosen = next((p for p in card.presets if p.name == preset), card.presets[0] if card.presets else None)
         side = (chosen.canvas_pixels if chosen else FULL_HD) ** 0.5
         canvas = Canvas(round(side * 4 / 3), round(side * 3 / 4))
@@ -134,6 +134,10 @@ class Shelf:
             model_info(cls.card, card_params(cls.card), installed=self.is_installed(cls.card), loaded=name in loaded)
             for name, cls in sorted(self._registry.classes.items())
         )
+
+    def _precision(self, name: str, asked: str) -> str:
+        """What was asked for; else what the device computes best in, for a model that has the choice."""
+        return asked or (default_precision(self._device) if self._registry.get(name).card.precisions else "")
 
     def _load(self, name: str, precision: str) -> Model:
         model = self._registry.get(name)()

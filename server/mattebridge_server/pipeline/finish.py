@@ -22,6 +22,7 @@ from .outputs import KEY_ATTRIBUTE, Outputs, role_key
 from .params import resolve_params
 from .planner import Shot
 from .prepare import StillWindow
+from .region import paste
 from .store import FrameStore
 from .timing import Stages
 
@@ -56,13 +57,14 @@ class Finisher:
     def __init__(
         self,
         shot: Shot,
+        card: ModelCard,
         inputs: ShotInputs,
         store: FrameStore,
         stages: Stages,
         about: Attributes,
         model_of: Callable[[str], Model],
     ) -> None:
-        self._shot, self._inputs, self._store = shot, inputs, store
+        self._shot, self._card, self._inputs, self._store = shot, card, inputs, store
         self._stages, self._about, self._model_of = stages, dict(about), model_of
         self._filler_lock = threading.Lock()
         self._outputs: Outputs | None = None
@@ -120,6 +122,9 @@ class Finisher:
             return alpha
         plate = self._store.plate(frame).pixels
         x, y = region.offsets[self._inputs.index(frame)]
+        if "alpha" not in self._card.outputs:  # a track is a hard mask: nothing in the plate is to soften it
+            size, empty = (plate.shape[1], plate.shape[0]), np.zeros(plate.shape[:2], np.float32)
+            return paste(alpha, region, self._inputs.index(frame), size, empty)
         light = self._shot.transform.light(plate)
         with self._stages.measure("restore"):
             guide, mask = self._shot.transform.forward(light), self._store.coverage("mask", frame)

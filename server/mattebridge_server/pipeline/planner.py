@@ -55,7 +55,7 @@ def plan_shot(
         length=card.window,
         stride=card.stride,
         radius=card.radius,
-        precision=request.precision or (card.precisions[0] if card.precisions else ""),
+        precision=request.precision,
         preset=request.preset,
         params=resolve_params(card, request.params),
         plate=_flat(header.data_window),

@@ -103,7 +103,7 @@ class JobRun:
             stack.callback(store.close)
             keys = FrameKeys(shot.plan, self._inputs, store.digest)
             about = about_job(shot, self._model.card, self._res.profile, self._res.version)
-            finisher = Finisher(shot, self._inputs, store, self._stages, about, self._res.model_of)
+            finisher = Finisher(shot, self._model.card, self._inputs, store, self._stages, about, self._res.model_of)
             outputs = resolve_outputs(self._inputs, keys.of, finisher.extra, self._request.overwrite)
             finisher.send_to(outputs)
             self._warn_about_masks()

@@ -75,6 +75,7 @@ TRACK = ModelCard(
     presets=PRESETS,
     precisions=("fp32", "bf16"),
     needs_mask="any",
+    outputs=("mask",),
 )
 
 MATTE = ModelCard(
