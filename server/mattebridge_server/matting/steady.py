@@ -1,9 +1,9 @@
 """Calm over time: where the picture stands still, alpha is averaged over neighbouring frames, and nowhere else.
 
-A neighbour counts at a pixel as far as its plate, with the grain filtered away, equals this frame's. The measure is the
-frame's own: the median change between the two, which on a still shot is grain, capped so that on a moving one it stays
-below what an eye would call a change. Only neighbours within the window are used, so a frame's result does not depend
-on where a chunk begins.
+A neighbour counts at a pixel as far as its plate, with most of the grain filtered away, equals this frame's, and as far
+as its alpha does: thin hair moves by a pixel without changing much of the plate, but then alpha changes by more than
+grain would make it. How much is grain is measured between the two frames themselves, from the calmest fifth of the
+band, and capped. Only neighbours within the window are used, so a result does not depend on where a chunk begins.
 """
 
 from __future__ import annotations
@@ -24,9 +24,13 @@ if TYPE_CHECKING:
     Float32 = NDArray[np.float32]
 
 FLOOR = 0.01
-GRAIN_SIGMA = 2.0
-LARGEST_STILL_CHANGE = 0.03
-"""Natural-log change of a calmed plate that still counts as grain: 3 %."""
+GRAIN_SIGMA = 1.2
+CALMEST, GRAIN_SPREAD = 20, 3.0
+"""The 20th percentile of the change over the band, times 3, is what grain does to nearly every still pixel."""
+LARGEST_STILL_CHANGE = 0.04
+"""Natural-log change of a calmed plate that may count as grain: 4 %."""
+LARGEST_FLICKER = 0.12
+"""Change of alpha (one deviation) that still counts as flicker."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Moment:
 
 def moment(plate: Float32, alpha: Float32) -> Moment:
     """The frame as `steady_alpha` compares it; ``plate`` (H, W, 3) float32 scene-linear."""
-    sigma = max(GRAIN_SIGMA * plate.shape[0] / REFERENCE_HEIGHT, 0.7)
+    sigma = max(GRAIN_SIGMA * plate.shape[0] / REFERENCE_HEIGHT, 0.8)
     calm = cv2.GaussianBlur(plate, (0, 0), sigma)
     return Moment(np.asarray(cv2.log(np.maximum(calm, 0) + np.float32(FLOOR)), np.float32), alpha)
 
@@ -59,9 +63,12 @@ def steady_alpha(now: Moment, around: Sequence[Moment]) -> Float32:
     for other in around:
         change = np.abs(look - other.look.reshape(-1, 3)[at])
         largest = np.maximum(np.maximum(change[:, 0], change[:, 1]), change[:, 2])
-        still = min(float(np.median(largest)) if at.size else 0.0, LARGEST_STILL_CHANGE) + 1e-5
-        same = np.exp(np.float32(-0.5) * np.square(np.maximum(largest - np.float32(still), 0) / np.float32(still)))
-        total += same * other.alpha.reshape(-1)[at]
+        calmest = float(np.percentile(largest, CALMEST)) if at.size else 0.0
+        still = np.float32(min(calmest * GRAIN_SPREAD, LARGEST_STILL_CHANGE) + 1e-5)
+        theirs = other.alpha.reshape(-1)[at]
+        plate = np.maximum(largest - still, 0) / still
+        same = np.exp(np.float32(-0.5) * (np.square(plate) + np.square((theirs - here) / np.float32(LARGEST_FLICKER))))
+        total += same * theirs
         weight += same
     alpha = now.alpha.copy()
     alpha.reshape(-1)[at] = np.clip(total / weight, 0, 1)

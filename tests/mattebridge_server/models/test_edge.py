@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from mattebridge.errors import Cancelled, MissingFrames
-from mattebridge_server.demo.scenes import make_shot
+from mattebridge_server.demo.scenes import SHOTS, Shot, make_shot
 from mattebridge_server.matting.solve import SolveSettings, solve_alpha
 from mattebridge_server.metrics.matting import dtssd, mad
 from mattebridge_server.models.base import Checkpoint, Device, LoadSpec, Window
@@ -86,6 +87,14 @@ def test_a_moving_shot_is_not_smeared(moving: Frames) -> None:
     steady = _run(Edge(), moving, (middle,))[middle]
     alone = _run(Edge(), moving, (middle,), steady=False)[middle]
     assert mad(steady, truth) <= mad(alone, truth) * 1.03
+
+
+def test_thin_hair_that_moves_by_a_pixel_is_not_smeared() -> None:
+    shot = Shot(replace(SHOTS["dark_hair_bright"], move=(5.2, 1.6)), 480, 270)  # 1.3 px a frame at this size
+    frames: Frames = {i: (frame.plate, frame.mask) for i, frame in enumerate(shot.frames(3))}
+    truth = shot.frame(1).alpha
+    steady, alone = _run(Edge(), frames, (1,))[1], _run(Edge(), frames, (1,), steady=False)[1]
+    assert mad(steady, truth) <= mad(alone, truth) * 1.04
 
 
 def test_a_frame_depends_on_its_neighbours_alone_so_chunks_are_bit_equal(moving: Frames) -> None:
