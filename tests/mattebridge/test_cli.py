@@ -182,6 +182,17 @@ def test_a_wrong_key_ends_with_7(environment, server_keys, capsys):
     assert status == 7 and "client.pub" in err
 
 
+def test_a_key_that_begins_with_a_minus_is_no_flag(environment, capsys):
+    key = "-" + "a" * 39
+    assert run(capsys, "status", "--server", "ipc:///nowhere", "--server-key", key)[0] != 2
+    assert cli._keys_joined(["serve", "--allow-client", key, "--root", "/x"]) == [
+        "serve",
+        f"--allow-client={key}",
+        "--root",
+        "/x",
+    ]
+
+
 def test_plan_is_written_as_the_server_made_it(server, story, tmp_path, capsys):
     story.events_for = lambda key, job: [m.Done(key, 1, 0.0)]
     server.tell = lambda peer, key, *_: server.send(peer, m.Done(key, 1, 0.0), [b'{"version": 1}'])

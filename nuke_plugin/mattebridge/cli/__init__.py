@@ -35,6 +35,9 @@ FAMILIES = {
 }
 """Command → the module of its family, and one line about it."""
 
+KEY_FLAGS = ("--server-key", "--allow-client")
+KEY_CHARACTERS = 40
+
 EXAMPLES = """\
 examples:
   mattebridge demo                                     a first result in minutes, with nothing of your own
@@ -56,7 +59,7 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run one command; returns the exit status."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    arguments = _keys_joined(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in arguments
     try:
         args = _parser(arguments).parse_args(arguments)
@@ -74,6 +77,17 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         return 0
     except ImportError as error:
         return _tell(_missing(error), as_json)
+
+
+def _keys_joined(words: Sequence[str]) -> list[str]:
+    """``--server-key KEY`` as ``--server-key=KEY``: a key in Z85 may begin with a minus, and is no flag then."""
+    joined: list[str] = []
+    for word in words:
+        if joined and joined[-1] in KEY_FLAGS and len(word) == KEY_CHARACTERS:
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def need(module: str) -> Any:
