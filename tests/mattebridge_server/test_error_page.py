@@ -2,10 +2,12 @@
 
 import ast
 from pathlib import Path
+from typing import get_args
 
 import mattebridge_server
 from mattebridge.errors import error_classes
 from mattebridge_server.error_page import EXIT_STATUSES, WARNINGS, render
+from mattebridge_server.pipeline.preflight import Kind
 
 PAGE = Path(__file__).parents[2] / "docs" / "errors.md"
 
@@ -37,7 +39,7 @@ def warnings_in(tree):
 
 
 def test_every_warning_that_the_code_sends_is_listed_and_no_other():
-    found = set()
+    found = {kind.upper() for kind in get_args(Kind)}
     for path in Path(mattebridge_server.__file__).parent.rglob("*.py"):
         found |= set(warnings_in(ast.parse(path.read_text(encoding="utf-8"))))
     assert found == set(WARNINGS)

@@ -14,10 +14,10 @@ from mattebridge.errors import FrameError
 from ..matting.foreground import straight_foreground
 from ..matting.linear_light import solve_linear
 from ..matting.restore import Placement, restore
-from ..media import place, write_alpha, write_rgb
+from ..media import place, write_alpha, write_planes, write_rgb
 from ..models.base import FrameResult, Model, ModelCard
 from .colour import is_scene_linear
-from .inputs import WRITE_ROLES, ShotInputs
+from .inputs import PLANES_SUFFIX, WRITE_ROLES, ShotInputs
 from .outputs import KEY_ATTRIBUTE, Outputs, role_key
 from .params import resolve_params
 from .planner import Shot
@@ -97,7 +97,10 @@ class Finisher:
             path = str(self._outputs.path(role, finished.frame))
             about = {**self._about, KEY_ATTRIBUTE: role_key(key, role, self.extra(role, finished.frame))}
             with self._stages.measure("write"):
-                if role == "alpha":
+                if path.endswith(PLANES_SUFFIX):
+                    image = finished.alpha if role == "alpha" else finished.colours[role]
+                    write_planes(path, place(image, grid, header.data_window), frame=finished.frame)
+                elif role == "alpha":
                     named = {"A": finished.alpha, **finished.layers}
                     layers = {name: place(layer, grid, header.data_window) for name, layer in named.items()}
                     write_alpha(path, layers, like=header, frame=finished.frame, attributes=about)

@@ -17,6 +17,8 @@ from mattebridge.sequence import Sequence
 
 READ_ROLES = ("plate", "mask", "core", "garbage", "background")
 WRITE_ROLES = ("alpha", "fgr", "comp", "cleanplate")
+PLANES_SUFFIX = ".planes"
+"""Half-float planes for a client that holds pixels in memory; they carry no key, so they are never found fresh."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,10 @@ def _check_names(inputs: ShotInputs) -> None:
         sequence = inputs.sequences.get(role)
         if sequence is None:
             continue
+        if not sequence.name.lower().endswith((".exr", PLANES_SUFFIX)):
+            raise UsageError(
+                f"results are EXR, and the {role} is to be {sequence.name}", remedy="End its name with .exr."
+            )
         if len(inputs.frames) > 1 and not sequence.has_frame:
             raise UsageError(
                 f"{len(inputs.frames)} frames cannot be written to one file: {sequence.pattern}",

@@ -104,7 +104,8 @@ class JobRun:
             keys = FrameKeys(shot.plan, self._inputs, store.digest)
             about = about_job(shot, self._model.card, self._res.profile, self._res.version)
             finisher = Finisher(shot, self._model.card, self._inputs, store, self._stages, about, self._res.model_of)
-            outputs = resolve_outputs(self._inputs, keys.of, finisher.extra, self._request.overwrite)
+            replace_all = self._request.overwrite or self._request.delivery == "planes"
+            outputs = resolve_outputs(self._inputs, keys.of, finisher.extra, replace_all)
             finisher.send_to(outputs)
             self._warn_about_masks()
             todo = [frame for frame in self._inputs.frames if frame not in outputs.fresh]

@@ -19,7 +19,7 @@ from mattebridge.errors import (
 from mattebridge.messages import FrameDone, Started, Warning_
 from mattebridge_server.engine import local
 from mattebridge_server.engine.shelf import Shelf
-from mattebridge_server.media import read_attributes, read_header, write_rgb
+from mattebridge_server.media import read_attributes, read_header, read_mask, write_rgb
 from mattebridge_server.models.registry import Registry, load_registry
 from mattebridge_server.pipeline.plan import parse_plan
 
@@ -182,6 +182,17 @@ def test_a_plate_whose_space_nobody_states_is_refused_with_candidates(shot_of: S
     assert "ACEScg" in str(refused.value.details["candidates"])
     assert "ACEScg" in refused.value.remedy
     assert shot.run(plate_space="ACEScg").written == 1
+
+
+def test_planes_come_back_as_planes(shot_of: ShotOf) -> None:
+    shot = shot_of(range(1, 3))
+    shot.run("out/a.####.planes", delivery="planes")
+    path = str(shot.folder / "out/a.0002.planes")
+    planes = read_mask(path, frame=2, plate_header=read_header(path, frame=2)).coverage
+    assert np.array_equal(planes, shot.alpha("mask/mask.####.exr", 2))
+    assert shot.run("out/a.####.planes", delivery="planes").written == 2
+    with pytest.raises(UsageError, match=r"results are EXR"):
+        shot.run("out/a.####.png")
 
 
 def test_core_and_garbage_have_the_last_word(shot_of: ShotOf) -> None:
