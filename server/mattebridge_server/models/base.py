@@ -177,7 +177,7 @@ class FrameResult:
 
 
 Checkpoint = Callable[[str], None]
-"""Called with a stage's name between steps; raises `mattebridge.errors.Cancelled` when the job is to stop."""
+"""Called with a stage's name between steps; raises when the job is to stop: let it pass."""
 
 
 class Model(ABC):

@@ -7,16 +7,17 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from mattebridge.errors import Cancelled
-
 if TYPE_CHECKING:
     import msgspec
 
 Emit = Callable[["msgspec.Struct"], None]
 
 
-class Stopped(Cancelled):
-    """Raised inside a job at its next step once somebody asked it to stop. ``reason``: cancel, preempt or drain."""
+class Stopped(BaseException):
+    """Raised inside a job at its next step once somebody asked it to stop. ``reason``: cancel, preempt or drain.
+
+    Not an `Exception`, so that no model's own error handling can swallow it.
+    """
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"stopped: {reason}")
