@@ -1,6 +1,7 @@
-"""Two things that a single pixel cannot know of its alpha: whether it hangs on the subject, and how sharp the lens was.
+"""What a single pixel cannot know of its alpha: whether it hangs on the subject, and how sharp the lens was.
 
-Hair that nothing connects to the subject is background that looks like hair. And an edge is no sharper than what it
+Hair that nothing connects to the subject is background that looks like hair. A slit between two solid parts of the
+subject is a seam that looks like background. And an edge is no sharper than what it
 bounds: where the subject's own texture and the picture along its edge are blurred by motion or defocus, so is alpha,
 and detail in it is noise.
 """
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 VISIBLE = 0.03
 LEAP = 7.0
 """Strands closer than this many pixels (at 1080) are taken for one."""
+STRAND, SLIT, SOLID = 5.0, 19.0, 0.9
+"""Widths in pixels (at 1080) of what is wider than a strand and of the widest slit; alpha that counts as solid."""
 LENS_BLUR = 5.0
 SHARP, SOFT = -0.4, -0.5
 """Log amplitude of 2 to 4 px texture over that of 4 to 8 px: a sharp picture lies near 0, a blurred one far below."""
@@ -40,6 +43,23 @@ def attached(alpha: Float32, band: Band) -> Float32:
     kept[labels[band.mask > 0.5]] = True
     kept[0] = True
     return np.where(kept[labels], alpha, 0).astype(np.float32)
+
+
+def without_slits(alpha: Float32, band: Band) -> Float32:
+    """``alpha`` (h, w) of the band's crop without narrow slits between two solid parts of the mask.
+
+    A dark seam or a fold inside the mask can look like the background behind it. Between strands of hair such a gap is
+    real; between two parts that are each solid and wider than a strand it is a hole in a shoulder.
+    """
+    strand, slit = (
+        cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+        for size in (max(3, round(width * band.unit) | 1) for width in (STRAND, SLIT))
+    )
+    solid = cv2.morphologyEx((alpha > SOLID).astype(np.uint8), cv2.MORPH_OPEN, strand)
+    whole = cv2.morphologyEx(solid, cv2.MORPH_CLOSE, slit)
+    holes = (whole > solid) & (band.mask > 0.5)
+    filled = cv2.GaussianBlur(holes.astype(np.float32), (0, 0), max(0.7 * band.unit, 0.3))
+    return np.where(band.mask > 0.5, np.maximum(alpha, np.where(holes, 1, filled)), alpha).astype(np.float32)
 
 
 def softened(alpha: Float32, plate: Float32, band: Band, threads: int) -> Float32:

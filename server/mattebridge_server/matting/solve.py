@@ -13,7 +13,7 @@ import numpy as np
 from mattebridge.errors import InputError
 from mattebridge_server.matting.band import open_band
 from mattebridge_server.matting.evidence import gather_evidence
-from mattebridge_server.matting.finish import attached, softened
+from mattebridge_server.matting.finish import attached, softened, without_slits
 from mattebridge_server.matting.judge import judge_alpha, load_judge
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ def solve_alpha(plate: Float32, mask: Float32, settings: SolveSettings, threads:
     if band is None or settings.detail <= 0:
         return alpha
     evidence = gather_evidence(plate, band, threads)
-    judged = attached(judge_alpha(band, evidence, load_judge(), threads), band)
+    judged = without_slits(judge_alpha(band, evidence, load_judge(), threads), band)
+    judged = attached(judged, band)
     judged = softened(judged, plate[band.crop], band, threads)
     if settings.detail < 1:
         judged = band.mask + (judged - band.mask) * np.float32(settings.detail)

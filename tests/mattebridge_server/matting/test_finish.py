@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from mattebridge_server.matting.band import Band, open_band
-from mattebridge_server.matting.finish import attached, softened
+from mattebridge_server.matting.finish import attached, softened, without_slits
 
 HEIGHT, WIDTH = 540, 720
 
@@ -29,6 +29,20 @@ def test_an_island_goes_and_a_strand_with_a_small_break_stays() -> None:
     result[band.crop] = attached(np.ascontiguousarray(alpha[band.crop]), band)
     assert result[150:160, 100:110].max() == 0
     assert np.array_equal(result[:, 240:], alpha[:, 240:])
+
+
+def test_a_slit_inside_a_solid_subject_is_closed_and_gaps_between_strands_stay() -> None:
+    mask, band = _disc()
+    alpha = mask.copy()
+    alpha[160:165, 320:400] = 0.1  # a seam, 5 px thick, 10 px inside the disc's edge
+    strands = alpha[300:380, 330:390]
+    strands[:] = 0
+    strands[:, ::6] = 1  # hair over a see-through hole: strands one pixel wide
+    result = alpha.copy()
+    result[band.crop] = without_slits(np.ascontiguousarray(alpha[band.crop]), band)
+    assert result[161:164, 325:395].min() > 0.99
+    assert np.abs(result[310:370, 340:380] - alpha[310:370, 340:380]).max() < 0.01
+    assert np.array_equal(result[mask == 0], alpha[mask == 0]), "nothing grows outside the mask"
 
 
 def _plate(sigma: float) -> np.ndarray:
