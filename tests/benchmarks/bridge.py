@@ -11,7 +11,6 @@ memory    peak of the engine over 480 frames against 48, at 480x270. Target: at 
 from __future__ import annotations
 
 import argparse
-import resource
 import statistics
 import subprocess
 import sys
@@ -149,10 +148,11 @@ def peak_of(*job: str) -> int:
 def run_job(folder: str, out: str, frames: str, model: str) -> None:
     from mattebridge.messages import JobRequest
     from mattebridge_server.engine.local import run_local
+    from mattebridge_server.pipeline.timing import peak_memory_bytes
 
     ask = JobRequest(**request(Path(folder), out, frames, model=model))  # type: ignore[arg-type]
     run_local(ask, b"", lambda event: None, lambda: False, threads=THREADS)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    print(peak_memory_bytes())
 
 
 def bench_memory(folder: Path, models: tuple[str, ...] = ("identity", "edge")) -> None:
