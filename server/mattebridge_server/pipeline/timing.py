@@ -67,12 +67,12 @@ class Pace:
 
 def peak_memory_bytes() -> int:
     """The process's largest resident size so far; 0 where the platform does not tell (Windows)."""
-    if sys.platform == "win32":
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage would begin at the peak of the process that started this one
+        return int(status.read_text(encoding="utf-8").partition("VmHWM:")[2].split()[0]) * 1024
+    try:
+        import resource
+    except ImportError:
         return 0
-    if sys.platform == "linux":  # getrusage would begin at the peak of the process that started this one
-        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
-    import resource
-
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
