@@ -24,7 +24,7 @@ from ..models.registry import Registry
 from ..paths import resolve
 from ..site import Site
 from .control import Control
-from .glance import glance_at_masks
+from .glance import glance_at_masks, summed_up
 from .inputs import READ_ROLES, ShotInputs, resolve_inputs
 from .outputs import key_on_disk
 from .params import resolve_params
@@ -148,7 +148,7 @@ class _Check:
 
     def _masks(self) -> None:
         seen = glance_at_masks(self._request)
-        self._found.warnings += [finding.message for finding in seen.findings]
+        self._found.warnings += [finding.message for finding, _ in summed_up(seen.findings)]
         if seen.feature_px < float("inf"):
             self._found.facts["feature_px"] = round(seen.feature_px)
 

@@ -14,7 +14,7 @@ from ..media import FrameHeader, choose_mask_channel, read_mask, read_plate, rep
 from .inputs import ShotInputs, resolve_inputs
 from .plan import sample_indices
 from .planner import reference_header
-from .preflight import MaskSample, Preflight, preflight
+from .preflight import Finding, MaskSample, Preflight, preflight
 
 Float32 = NDArray[np.float32]
 
@@ -30,6 +30,14 @@ def glance_at_masks(request: JobRequest) -> Preflight:
     header = reference_header(inputs, request.plate_layer)
     scale = max(1.0, header.width / WIDTH)
     return preflight(_samples(inputs, request, header, 1 / scale), scale)
+
+
+def summed_up(findings: tuple[Finding, ...]) -> list[tuple[Finding, int]]:
+    """The first finding of each kind, and how many more of the kind there were."""
+    kinds: dict[str, list[Finding]] = {}
+    for finding in findings:
+        kinds.setdefault(finding.kind, []).append(finding)
+    return [(alike[0], len(alike) - 1) for alike in kinds.values()]
 
 
 def _samples(inputs: ShotInputs, request: JobRequest, header: FrameHeader, scale: float) -> Iterator[MaskSample]:
