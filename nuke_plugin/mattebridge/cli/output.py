@@ -21,7 +21,10 @@ from ..messages import (
     Started,
     Warning_,
 )
+from ..sequence import VERSION, VERSION_DIGITS
 
+NOTES = frozenset({"PLAN", "TRACKED"})
+"""Codes that tell of a choice; nothing is wrong."""
 PLAIN_EVERY_S = 5.0
 REDRAW_EVERY_S = 0.1
 SHORTEST_RATE_S = 0.5
@@ -90,9 +93,10 @@ class Teller:
                 f"{event.frames} frames with {event.model or 'a model'} on {event.device or 'a device'}{why}{kept}"
             )
         elif isinstance(event, Warning_):
-            self.warnings += 1
+            said = "note" if event.code in NOTES else "warning"
+            self.warnings += said == "warning"
             frame = f"frame {event.frame}: " if event.frame is not None else ""
-            self.note(f"warning: {frame}{event.message} [{event.code}]")
+            self.note(f"{said}: {frame}{event.message} [{event.code}]")
         elif isinstance(event, (Done, Failed, CancelledEvent)):
             self.clear()
 
@@ -157,6 +161,7 @@ def summary(done: Done, request: JobRequest, seconds: float, warnings: int) -> s
     frames = done.written + done.kept
     kept = f", {done.kept} kept from before" if done.kept else ""
     rate = f", {done.written / seconds:.2f} fps" if done.written and seconds > 0 else ""
+    version = f"v{int(done.facts.get('version', 0)):0{VERSION_DIGITS}d}"
     lines = [f"done: {frames} frames ({done.written} written{kept}) in {duration(seconds)}{rate}"]
     for name, where in (
         ("alpha", request.out),
@@ -165,7 +170,7 @@ def summary(done: Done, request: JobRequest, seconds: float, warnings: int) -> s
         ("clean plate", request.cleanplate),
     ):
         if where:
-            lines.append(f"  {name:<12}{where}")
+            lines.append(f"  {name:<12}{where.replace(VERSION, version)}")
     if warnings:
         lines.append(f"  {warnings} warning{'s' if warnings > 1 else ''}, listed above")
     shown = {name: value for name, value in done.facts.items() if name in ("licence", "model", "seam", "plan_digest")}

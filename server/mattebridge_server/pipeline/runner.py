@@ -118,7 +118,10 @@ class JobRun:
             with Tail(finisher, keys, self._tell.written) as tail:
                 for result in seams.watch(model_pass.results(todo, self._step)):
                     tail.take(result)
-            return Tally(len(todo), len(outputs.fresh), {**self._facts(shot), **seams.facts()})
+            facts = {**self._facts(shot), **seams.facts()}
+            if outputs.version:
+                facts["version"] = outputs.version
+            return Tally(len(todo), len(outputs.fresh), facts)
 
     # -- the shot ------------------------------------------------------------------------------------------------
 
