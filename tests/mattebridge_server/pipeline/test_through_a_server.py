@@ -1,0 +1,83 @@
+"""The same shot through a real server by every delivery, and without a server: the same alpha."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from mattebridge import Client
+from mattebridge.planes import Planes
+from mattebridge_server.demo.scenes import make_shot
+from mattebridge_server.media import read_plate, write_alpha, write_rgb
+
+from .conftest import SmallShot, header
+
+FRAMES = (1001, 1002, 1003)
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    folder = tmp_path_factory.mktemp("server")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MATTEBRIDGE_RUNTIME", str(folder / "run"))
+        patch.setenv("MATTEBRIDGE_CONFIG", str(folder / "config"))
+        patch.setenv("MATTEBRIDGE_STATE", str(folder / "state"))
+        with Client.connect("auto", start=True) as connected:
+            yield connected
+            connected.stop(now=True)
+
+
+@pytest.fixture(scope="module")
+def shot(tmp_path_factory: pytest.TempPathFactory) -> SmallShot:
+    small = SmallShot(tmp_path_factory.mktemp("shot"), FRAMES, 240, 136)
+    for role in ("plate", "mask"):
+        (small.folder / role).mkdir()
+    scene = make_shot("bright_hair_dark", small.width, small.height)
+    for index, frame in enumerate(FRAMES):
+        made, like = scene.frame(index), header(small.width, small.height, frame)
+        write_rgb(str(small.path("plate", frame)), made.plate, like=like, frame=frame)
+        write_alpha(str(small.path("mask", frame)), made.mask, like=like, frame=frame)
+    return small
+
+
+def asked(shot: SmallShot, out: str, **fields: str) -> dict[str, str]:
+    plate, mask = (str(shot.folder / role / f"{role}.####.exr") for role in ("plate", "mask"))
+    return {"plate": plate, "mask": mask, "out": str(shot.folder / out / "a.####.exr"), "model": "edge", **fields}
+
+
+@pytest.fixture(scope="module")
+def by_files(client: Client, shot: SmallShot) -> SmallShot:
+    assert client.matte(**asked(shot, "files")).wait().written == 3
+    return shot
+
+
+def test_without_a_server_the_alpha_is_the_same(by_files: SmallShot) -> None:
+    by_files.run("local/a.####.exr", model="edge")
+    for frame in FRAMES:
+        local, served = (by_files.alpha(f"{folder}/a.####.exr", frame) for folder in ("local", "files"))
+        assert 0 < served.mean() < 1
+        assert np.array_equal(local, served)
+
+
+def test_without_a_shared_disk_the_alpha_is_the_same(client: Client, by_files: SmallShot) -> None:
+    assert client.matte(**asked(by_files, "socket", delivery="exr")).wait().written == 3
+    for frame in FRAMES:
+        sent, served = (by_files.alpha(f"{folder}/a.####.exr", frame) for folder in ("socket", "files"))
+        assert np.array_equal(sent, served)
+
+
+def test_planes_in_memory_give_the_same_alpha(client: Client, by_files: SmallShot) -> None:
+    plates = {f: read_plate(str(by_files.path("plate", f)), frame=f).pixels.astype(np.float16) for f in FRAMES}
+    masks = {f: by_files.alpha("mask/mask.####.exr", f).astype(np.float16)[..., None] for f in FRAMES}
+    planes = {
+        "plate": {f: Planes.of(p) for f, p in plates.items()},
+        "mask": {f: Planes.of(m) for f, m in masks.items()},
+    }
+    job = client.matte(planes=planes, model="edge", plate_space="ACEScg")
+    assert job.wait().written == 3
+    for frame in FRAMES:
+        got = job.results[("alpha", frame)]
+        alpha = np.frombuffer(got.data, np.float16).reshape(got.height, got.width)
+        assert np.array_equal(alpha.astype(np.float32), by_files.alpha("files/a.####.exr", frame))
