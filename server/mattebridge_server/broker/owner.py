@@ -1,10 +1,11 @@
 """A server that belongs to somebody: it ends when its owner is gone, so that a farm session leaves nothing behind.
 
 Two signs are watched. The owner's folder: a farm removes a session's working folder when the session is over. And the
-owner's process: whoever asked for the server names its ancestors, nearest first. Some of them are wrappers (a shell,
-sudo) that end with the command that started us, and which ones nobody can tell beforehand; so those that are gone after
-`SETTLE_S` were wrappers, and the nearest one left is the owner. A process is known by its id and its start time,
-because ids are given out again.
+owner's process: whoever asked for the server names itself and its ancestors, nearest first. Some of them are wrappers
+(a shell, sudo) that end with the command that started us, and which ones nobody can tell beforehand; so those that are
+gone `SETTLE_S` after that command's end were wrappers, and the nearest one left is the owner. While that command still
+runs (loading a large model takes minutes) its wrappers wait for it: an ancestor that dies before it was no wrapper. A
+process is known by its id and its start time, because ids are given out again.
 
 The watch is a thread beside the loop: it works although the loop hangs. It asks politely first, as any signal does.
 """
@@ -23,8 +24,8 @@ from mattebridge.rendezvous import process_alive
 
 log = logging.getLogger("mattebridge.broker")
 
-POLL_S = 1.0
-SETTLE_S = 5.0
+POLL_S = 0.5
+SETTLE_S = 2.0
 DRAIN_S = 20.0
 
 
@@ -55,8 +56,9 @@ class Owner:
         return bool(self.processes or self.folder)
 
     def settled(self) -> Owner:
-        """The owner once the wrappers have ended: the nearest process that still lives."""
-        return Owner(tuple(process for process in self.processes if process.alive)[:1], self.folder)
+        """The owner once the wrappers have ended: the nearest process that still lives; none: the farthest, dead."""
+        alive = tuple(process for process in self.processes if process.alive)
+        return Owner(alive[:1] or self.processes[-1:], self.folder)
 
     def gone(self) -> str:
         """Why the owner counts as gone; empty while it is there."""
@@ -81,9 +83,17 @@ def watch(owner: Owner, stop: Callable[[int], None] | None = None) -> threading.
 
 
 def _watch(owner: Owner, stop: Callable[[int], None], over: threading.Event) -> None:
-    if over.wait(SETTLE_S):
-        return
-    owner = owner.settled()
+    if len(owner.processes) > 1:
+        starter, others = owner.processes[0], Owner(owner.processes[1:], owner.folder)
+        while starter.alive and not others.gone():
+            if over.wait(POLL_S):
+                return
+        if starter.alive:
+            owner = others
+        elif over.wait(SETTLE_S):
+            return
+        else:
+            owner = owner.settled()
     while not (why := owner.gone()):
         if over.wait(POLL_S):
             return

@@ -138,8 +138,8 @@ def _gone(pid: int, patience_s: float) -> bool:
 
 
 def ancestors() -> Sequence[int]:
-    """The processes above this one, nearest first, without the first of the system; on Linux all, elsewhere one."""
-    found: list[int] = []
+    """This process and those above it, nearest first, without the first of the system; elsewhere than on Linux two."""
+    found: list[int] = [os.getpid()]
     pid = os.getppid()
     while pid > 1 and pid not in found:
         found.append(pid)
