@@ -70,3 +70,25 @@ def test_the_server_is_asked_to_stop_when_the_folder_goes(tmp_path: Path) -> Non
     folder.rmdir()
     assert asked.wait(10)
     over.set()
+
+
+def test_a_long_start_is_no_owner_and_an_ancestor_killed_during_it_was_one() -> None:
+    starter, runner = sleeper(), sleeper()
+    asked = threading.Event()
+    over = watch(owner_of([starter.pid, runner.pid, os.getpid()], ""), lambda number: asked.set())
+    assert not asked.wait(0.3), "the command that starts us may take as long as it likes"
+    runner.communicate(b"\n")
+    assert asked.wait(10), "no wrapper dies before the command that it waits for"
+    over.set()
+    starter.communicate(b"\n")
+
+
+def test_after_the_start_the_nearest_one_left_is_the_owner() -> None:
+    starter, runner = sleeper(), sleeper()
+    asked = threading.Event()
+    over = watch(owner_of([starter.pid, runner.pid], ""), lambda number: asked.set())
+    starter.communicate(b"\n")
+    assert not asked.wait(0.5)
+    runner.communicate(b"\n")
+    assert asked.wait(10)
+    over.set()
