@@ -302,6 +302,22 @@ def test_a_terminal_gets_one_line_that_is_redrawn():
     assert all(len(line) < 60 for line in stream.written.replace("\n", "\r").split("\r"))
 
 
+def test_frames_that_were_kept_are_not_counted_among_those_to_make():
+    shown, stream, clock = teller(True)
+    shown.event(m.Started("k", 1, 0.0, frames=2, fresh=3, model="edge"))
+    for number, kept in ((1001, True), (1002, True), (1003, True), (1004, False)):
+        clock[0] += 1.0
+        shown.event(m.FrameDone("k", number - 999, 0.0, number, kept=kept))
+    assert "frame 1 of 2" in stream.written and "frame 2 of 2" not in stream.written
+
+
+def test_a_warning_leaves_the_progress_line_standing():
+    shown, stream, _ = teller(True)
+    shown.event(m.Progress("k", "solve", 1, 100, 1002, 0.4, 250.0))
+    shown.event(m.Warning_("k", 2, 0.0, "MASK", "the mask is empty", 1007))
+    assert stream.written.endswith("[MASK]\n\rframe 1 of 100  solve 1002  2.5 s a frame  4:10 left")
+
+
 def test_a_log_gets_a_line_every_few_seconds():
     shown, stream, clock = teller(False)
     for number in range(1, 101):

@@ -28,7 +28,7 @@ MATTE_EXAMPLES = """\
 examples:
   mattebridge matte --plate plate.####.exr --mask roto.####.exr --out alpha.####.exr --plate-space ACEScg
   mattebridge matte --plate p.%04d.exr --mask m.%04d.png --out "v/{version}/a.%04d.exr" --frames 1001-1100 \\
-      --fgr fgr.%04d.exr --model edge --param radius=3
+      --fgr fgr.%04d.exr --model edge --param reach=160
   mattebridge matte ... --server tcp://render01:17890 --delivery exr      no disk is shared: pixels travel
   mattebridge matte ... --shot 1001-1100 --frames 1042 --plan shot.json   one frame that equals the range's
   mattebridge matte ... --json | jq .event                                one event per line

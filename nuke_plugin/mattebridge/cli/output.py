@@ -72,6 +72,7 @@ class Teller:
         self._done = 0
         self._began = clock()
         self._drawn_at: Optional[float] = None
+        self._stage = ""
         self._line = ""
         self.warnings = 0
 
@@ -80,8 +81,8 @@ class Teller:
         if isinstance(event, Progress):
             self._progress(event)
         elif isinstance(event, FrameDone):
-            self._done += 1
-            self._draw(self._frames_text("", event.frame, 0.0, 0.0))
+            self._done += not event.kept
+            self._draw(self._frames_text(self._stage, event.frame, 0.0, 0.0))
         elif isinstance(event, Queued):
             ahead = f", {event.position} ahead" if event.position else ""
             self.note(f"queued{ahead}" + (f" (running: {event.ahead})" if event.ahead else ""))
@@ -101,9 +102,12 @@ class Teller:
             self.clear()
 
     def note(self, text: str) -> None:
-        """A line that stays."""
+        """A line that stays, above the progress line."""
+        line = self._line
         self.clear()
         self._stream.write(text + "\n")
+        if line:
+            self._write(line)
         self._stream.flush()
 
     def clear(self) -> None:
@@ -119,6 +123,7 @@ class Teller:
             return
         self._total = event.total or self._total
         self._done = max(self._done, event.done)
+        self._stage = event.stage
         self._draw(self._frames_text(event.stage, event.frame, event.fps, event.eta_s))
 
     def _frames_text(self, stage: str, frame: Optional[int], fps: float, eta_s: float) -> str:
@@ -129,7 +134,7 @@ class Teller:
         if stage and self._total:
             parts.append(stage + (f" {frame}" if frame is not None else ""))
         if fps:
-            parts.append(f"{fps:.1f} fps")
+            parts.append(f"{fps:.1f} fps" if fps >= 1 else f"{1 / fps:.1f} s a frame")
         if left:
             parts.append(f"{duration(left)} left")
         return "  ".join(parts)
@@ -143,10 +148,12 @@ class Teller:
         if not self._terminal:
             self._stream.write(text + "\n")
         else:
-            text = text[: self._width() - 1]
-            self._stream.write("\r" + text.ljust(len(self._line)))
-            self._line = text
+            self._write(text[: self._width() - 1])
         self._stream.flush()
+
+    def _write(self, line: str) -> None:
+        self._stream.write("\r" + line.ljust(len(self._line)))
+        self._line = line
 
     def _width(self) -> int:
         if self._columns is not None:

@@ -36,6 +36,11 @@ class Control:
         self._lock = threading.Lock()
         self._stage = ""
         self._since = 0.0
+        self._told: Callable[[str], None] | None = None
+
+    def tell(self, told: Callable[[str], None]) -> None:
+        """Call ``told`` with the name of every step inside a window as it begins, on the thread that runs it."""
+        self._told = told
 
     def stop(self, reason: str) -> None:
         """Ask the job to stop; a cancel overrides a preemption, never the other way round."""
@@ -48,6 +53,8 @@ class Control:
         self._enter(stage)
         if self._reason == "cancel":
             raise Stopped("cancel")
+        if self._told is not None:
+            self._told(stage)
 
     def boundary(self, stage: str) -> None:
         """Called by the job between windows. Raises `Stopped` for any reason."""
@@ -57,7 +64,7 @@ class Control:
 
     def finished(self) -> None:
         """The job has ended; no step is running."""
-        self._stage, self._since = "", 0.0
+        self._stage, self._since, self._told = "", 0.0, None
 
     @property
     def stage(self) -> str:

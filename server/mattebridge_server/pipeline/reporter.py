@@ -22,6 +22,7 @@ class Reporter:
         self._pace = Pace(0)
         self._spooled = False
         self._last = 0.0
+        self._frame: int | None = None
 
     def started(self, frames: int, fresh: int, model: str, why: str = "") -> None:
         """The job has begun."""
@@ -42,17 +43,16 @@ class Reporter:
         self._pace.tick()
         self._files(frame, files, key, kept=False)
         if self._due() or self._pace.done == self._pace.total:
-            self._emit(
-                JobProgress(
-                    key=self._key,
-                    stage="matte",
-                    done=self._pace.done,
-                    total=self._pace.total,
-                    frame=frame,
-                    fps=self._pace.fps,
-                    eta_s=self._pace.eta_s,
-                )
-            )
+            self._matting("matte", frame)
+
+    def window(self, frames: Sequence[int]) -> None:
+        """The model turns to these frames."""
+        self._frame = frames[0] if frames else None
+
+    def step(self, stage: str) -> None:
+        """The model begins a step of its window."""
+        if self._pace.total and self._due():
+            self._matting(stage, self._frame)
 
     def stage(self, name: str, total: int, done: int = 0, frame: int | None = None) -> None:
         """A step outside the model's own pace."""
@@ -62,6 +62,20 @@ class Reporter:
     def warn(self, code: str, message: str, frame: int | None) -> None:
         """Something to look at; ``code`` is stable."""
         self._emit(JobWarning(key=self._key, code=code, message=message, frame=frame))
+
+    def _matting(self, stage: str, frame: int | None) -> None:
+        pace = self._pace
+        self._emit(
+            JobProgress(
+                key=self._key,
+                stage=stage,
+                done=pace.done,
+                total=pace.total,
+                frame=frame,
+                fps=pace.fps,
+                eta_s=pace.eta_s,
+            )
+        )
 
     def _files(self, frame: int, files: list[tuple[str, str]], key: str, kept: bool) -> None:
         if self._spooled:

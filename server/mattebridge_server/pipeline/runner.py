@@ -79,6 +79,7 @@ class JobRun:
         self._request, self._model, self._res = request, model, res
         self._control, self._emit = control, emit
         self._tell = Reporter(key, emit)
+        control.tell(self._tell.step)
         self._key = key
         self._stages = Stages()
         self._frozen: ShotPlan | None = parse_plan(frozen) if frozen else None
@@ -163,6 +164,7 @@ class JobRun:
 
     def _step(self, window: int, frames: tuple[int, ...]) -> None:
         self._emit(JobStep(key=self._key, window=window, frames=frames))
+        self._tell.window(frames)
         reach("window-before", frames[0] if frames else None)
 
     # -- masks that the job makes itself ---------------------------------------------------------------------------

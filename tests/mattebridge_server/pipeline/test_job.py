@@ -16,7 +16,7 @@ from mattebridge.errors import (
     PlanError,
     UsageError,
 )
-from mattebridge.messages import FrameDone, Started, Warning_
+from mattebridge.messages import FrameDone, Progress, Started, Warning_
 from mattebridge_server.engine import local
 from mattebridge_server.engine.shelf import Shelf
 from mattebridge_server.media import read_attributes, read_header, read_mask, write_rgb
@@ -50,6 +50,15 @@ def test_identity_gives_the_mask_back_and_says_in_the_header_what_it_is(shot_of:
     assert about["mattebridge:plateSpace"] == "ACEScg"
     assert len(about["mattebridge:key"]) == 64
     assert read_header(str(shot.folder / "out/a.1002.exr"), frame=1002).colour.interop_id == "data"
+
+
+def test_progress_names_the_step_and_the_frame_before_the_first_result(shot_of: ShotOf) -> None:
+    shot = shot_of(range(1001, 1004))
+    shot.run(model="edge")
+    told = [(event.stage, event.frame) for event in shot.events if isinstance(event, Progress) and event.total == 3]
+    assert ("solve", 1001) in told, told
+    first = next(i for i, event in enumerate(shot.events) if isinstance(event, FrameDone))
+    assert any(isinstance(event, Progress) and event.stage == "solve" for event in shot.events[:first])
 
 
 def test_finished_frames_are_kept_and_only_what_an_edit_touches_is_made_again(shot_of: ShotOf) -> None:
