@@ -267,17 +267,13 @@ def full_resolution() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class RenderSpec:
-    """Frames of one input as EXR: ``spans`` are (first, last) runs; ``channels`` a Write's channel list.
-
-    ``metadata`` is what a Write takes along; without any, equal pictures are equal files.
-    """
+    """Frames of one input as EXR: ``spans`` are (first, last) runs; ``channels`` a Write's channel list."""
 
     role: str
     pattern: str
     channels: str
     spans: tuple[tuple[int, int], ...]
     views: tuple[str, ...]
-    metadata: str = "no metadata"
 
 
 WRITE_KNOBS: Mapping[str, Any] = {
@@ -286,6 +282,7 @@ WRITE_KNOBS: Mapping[str, Any] = {
     "raw": True,
     "autocrop": False,
     "create_directories": True,
+    "metadata": "all metadata",
 }
 
 
@@ -294,7 +291,7 @@ def render(source: Node, spec: RenderSpec) -> None:
     with full_resolution(), quiet():
         write = create("Write", [source], {"file": spec.pattern, "channels": spec.channels}, beside=source)
         try:
-            for name, value in {**WRITE_KNOBS, "metadata": spec.metadata}.items():
+            for name, value in WRITE_KNOBS.items():
                 if has(write, name):
                     put(write, {name: value})
             for first, last in spec.spans:

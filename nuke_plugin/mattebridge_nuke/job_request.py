@@ -57,8 +57,7 @@ def render_spec(facts: NodeFacts, role: str) -> RenderSpec:
     view = ".%V" if facts.several_views else ""
     pattern = f"{facts.folder}/inputs/{role}{view}.%04d.exr"
     channels = "rgb" if role == "plate" else f"rgba.{facts.settings.mask_channel}"
-    metadata = "all metadata" if role == "plate" else "no metadata"
-    return RenderSpec(role, pattern, channels, spans(facts.shot), facts.views, metadata)
+    return RenderSpec(role, pattern, channels, spans(facts.shot), facts.views)
 
 
 def request(job: Plan, view: str, roles: Mapping[str, str], delivery: str, label: str = "") -> dict[str, Any]:

@@ -127,6 +127,7 @@ class Run:
             self._stop_if_cancelled()
             self._say(status_text.stage_name("render"))
             keys = host.on_main(self._render)
+            rendered_inputs.refuse_shared_mask(self.plan)
             self._stop_if_cancelled()
             model = f"{info.name}/{info.version}" if info is not None else repr(self.purpose.prompts)
             self.version = version = self._open_version(keys, model)
@@ -156,7 +157,6 @@ class Run:
         """Main thread: render what is stale; the joined key of every frame."""
         keys = rendered_inputs.keys_now(self.node, self.facts)
         rendered_inputs.render_stale(self.node, self.plan, keys)
-        rendered_inputs.refuse_shared_mask(self.plan)
         return frame_keys.joined(keys, self.facts.shot)
 
     def _open_version(self, keys: Mapping[int, str], model: str) -> Version:
