@@ -99,14 +99,26 @@ def reload(node: Node, reads: Sequence[str]) -> None:
             knob_of(inner, "reload").execute()
 
 
+_filling: list[str] = []
+
+
 def set_menu(node: Node, name: str, items: Sequence[str], chosen: str) -> None:
     """Fill an enumeration and choose; ``chosen`` is added where the items lack it."""
     known = list(items) + ([chosen] if chosen and chosen not in items else [])
-    with quiet():
-        knob = knob_of(node, name)
-        knob.setValues(known)
-        if chosen:
-            knob.setValue(chosen)
+    _filling.append(name)
+    try:
+        with quiet():
+            knob = knob_of(node, name)
+            knob.setValues(known)
+            if chosen:
+                knob.setValue(chosen)
+    finally:
+        _filling.pop()
+
+
+def is_filling() -> bool:
+    """Whether a knob changes because a menu is being filled: in between it may say what nobody chose."""
+    return bool(_filling)
 
 
 # -- nodes -----------------------------------------------------------------------------------------------------------

@@ -63,7 +63,7 @@ def render_spec(facts: NodeFacts, role: str) -> RenderSpec:
 def request(job: Plan, view: str, roles: Mapping[str, str], delivery: str, label: str = "") -> dict[str, Any]:
     """The job as the client takes it. ``roles`` are the output patterns of the version."""
     facts, settings = job.facts, job.facts.settings
-    several = facts.several_views
+    named = facts.several_views or any(Sequence.parse(pattern).has_view for pattern in job.inputs.values())
     values: dict[str, Any] = {
         "plate": job.inputs["plate"],
         "mask": job.inputs.get("mask", ""),
@@ -74,7 +74,7 @@ def request(job: Plan, view: str, roles: Mapping[str, str], delivery: str, label
         "cleanplate": roles.get("cleanplate", ""),
         "frames": str(job.frames),
         "shot": str(facts.shot),
-        "view": view if several else "",
+        "view": view if named else "",
         "model": settings.model,
         "params": dict(settings.params),
         "preset": settings.preset,

@@ -85,7 +85,9 @@ def refuse_shared_mask(job: Plan) -> None:
             if not all(exr_pixels.same_picture(first, other) for other in others):
                 return
         except (OSError, ValueError) as reason:
-            raise InputError(f"the rendered mask cannot be read: {reason}", frame=frame) from reason
+            raise InputError(
+                f"the rendered mask cannot be read: {reason}", remedy="Delete it and press again.", frame=frame
+            ) from reason
     raise InputError(
         f"the mask is the same in the views {' and '.join(views)}",
         remedy="Draw a mask for each view, matte one view, or tick one mask for all views.",

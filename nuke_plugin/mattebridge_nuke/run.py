@@ -30,6 +30,7 @@ from .versions import Version
 WATCH_S = 0.1
 STATUS_S = 0.2
 LOOK_S = 0.5
+TRACKER = "sam2"
 NOT_SEEN = ("PATH_REFUSED", "MISSING_FRAMES", "BAD_INPUT", "OUTPUT_FAILED")
 """What a server says that does not share our disk, if the files are there for us."""
 
@@ -149,7 +150,9 @@ class Run:
         return wanted
 
     def _problems(self, server: Bridge, delivery: str) -> list[MatteBridgeError]:
-        result = server.check(self._request(self._roles(self._next_number()), self.facts.views[0], delivery))
+        """Of every view. The place to write is the next version's: no frame lies there yet."""
+        roles = self._roles(versions.next_number(versions.on_disk(self.purpose.folder)))
+        result = server.check(self._request(roles, view, delivery) for view in self.facts.views)
         self.warnings = result.warnings
         return job_request.problems_before_render(result.problems, self.plan)
 
@@ -161,12 +164,17 @@ class Run:
 
     def _open_version(self, keys: Mapping[int, str], model: str) -> Version:
         """The version that these inputs and settings belong to, its record written."""
-        digest = job_request.version_digest(self.plan, keys, model)
+
+        def digest_of(version: str) -> str:
+            return job_request.version_digest(self.plan, keys, version)
+
         found = versions.on_disk(self.purpose.folder)
-        number = versions.number_for(found, digest)
-        self._was_unsure = any(one.unsure for one in found if one.number == number)
+        same = versions.matching(found, digest_of, model)
+        number = same.number if same is not None else versions.next_number(found)
+        self._was_unsure = same is not None and same.unsure
         folder = f"{self.purpose.folder}/v{number:03d}"
-        version = Version(number, folder, digest, str(self.facts.shot), False, dict(keys), self._roles(number), model)
+        roles, digest = self._roles(number), digest_of(model)
+        version = Version(number, folder, digest, str(self.facts.shot), False, dict(keys), roles, model)
         versions.save(version)
         return version
 
@@ -216,16 +224,12 @@ class Run:
         if self.purpose.prompts:
             for name in ("mask", "core", "garbage", "params", "preset", "mask_channel", "mask_invert", "fgr"):
                 request.pop(name, None)
-            request.update(model="sam2", prompts=self.purpose.prompts)
+            request.update(model=TRACKER, prompts=self.purpose.prompts)
         return request
 
     def _roles(self, number: int) -> dict[str, str]:
         roles = ("alpha",) if self.purpose.prompts else job_request.output_roles(self.facts)
         return versions.role_patterns(self.purpose.folder, self.name, number, roles, self.facts.several_views)
-
-    def _next_number(self) -> int:
-        """For CHECK, which asks whether the place can be written to: no frame lies there yet."""
-        return max((version.number for version in versions.on_disk(self.purpose.folder)), default=0) + 1
 
     # -- what the artist sees --------------------------------------------------------------------------------------
 

@@ -102,11 +102,12 @@ def _connect(server: str, connections: list[Bridge]) -> str:
 
 def _check_findings(connection: Bridge, facts: NodeFacts) -> list[Finding]:
     plan = job_request.plan(facts)
-    number = max((version.number for version in versions.on_disk(facts.folder)), default=0) + 1
-    patterns = versions.role_patterns(facts.folder, facts.settings.name, number, ("alpha",), facts.several_views)
-    request = job_request.request(plan, facts.views[0], patterns, facts.settings.delivery)
+    number = versions.next_number(versions.on_disk(facts.folder))
+    roles = job_request.output_roles(facts)
+    patterns = versions.role_patterns(facts.folder, facts.settings.name, number, roles, facts.several_views)
+    requests = [job_request.request(plan, view, patterns, facts.settings.delivery) for view in facts.views]
     try:
-        result = connection.check(request)
+        result = connection.check(requests)
     except MatteBridgeError as reason:
         return [Finding("check", False, reason.message, reason.remedy)]
     problems = job_request.problems_before_render(result.problems, plan)

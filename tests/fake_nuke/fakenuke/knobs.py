@@ -179,6 +179,9 @@ class Text_Knob(String_Knob):
 class EvalString_Knob(String_Knob):
     STUB = "EvalString_Knob"
 
+    def evaluate(self) -> str:
+        return self._evaluated()
+
 
 class Multiline_Eval_String_Knob(EvalString_Knob):
     STUB = "Multiline_Eval_String_Knob"

@@ -149,7 +149,6 @@ class Enumeration_Knob(Array_Knob):
     def __init__(self, name: str, label: Optional[str] = None, items: Optional[list[str]] = None) -> None:
         super().__init__(name, label)
         self._items = list(items or [])
-        self._user_items = False
 
     def value(self, index: int = 0) -> str:
         at = int(self._number())
@@ -165,8 +164,10 @@ class Enumeration_Knob(Array_Knob):
         return len(self._items)
 
     def setValues(self, items: list[str]) -> None:
-        self._items = list(items)
-        self._user_items = True
+        """The number stays, so that another item may be chosen all of a sudden: the worst that Nuke could do."""
+        before, self._items = self.value(), list(items)
+        if self._node is not None and self.value() != before:
+            self._node._session.knob_changed(self._node, self)
 
     def setValue(self, val: Any, chan: int = -1) -> bool:
         if isinstance(val, str):
