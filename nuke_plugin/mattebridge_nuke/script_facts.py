@@ -43,7 +43,7 @@ def gather(node: host.Node, mask_needed: bool = True) -> NodeFacts:
     if not mask_needed:
         settings = replace(settings, made_mask="")
     if settings.made_mask:
-        settings = node_settings.with_made_mask(settings, host.path(node, "mask_path"))
+        settings = node_settings.with_made_mask(settings, host.pattern(node, "mask_path"))
     plate = host.upstream(node, INPUTS["plate"])
     if plate is None:
         raise UsageError("the plate input is not connected", remedy=f"Connect a plate to {name}.")

@@ -222,6 +222,26 @@ def test_a_node_that_is_not_there_cannot_be_prepared(shot: Shot, terminal: FakeN
         farm.prepare("Nobody")
 
 
+@pytest.mark.parametrize("made", [(), ("fgr",), ("fgr", "cleanplate")])
+def test_a_submitter_that_collects_every_file_knob_finds_files_and_nothing_else(
+    terminal: FakeNuke, shot: Shot, made: tuple[str, ...]
+) -> None:
+    """As Deadline Cloud does: every non-empty file knob of every enabled node, inside groups too, is an input file."""
+    node = shot.script(terminal, folder=shot.folder.as_posix())
+    shot.store(node)
+    for role in made:
+        node[f"{role}_path"].setValue(shot.pattern("plate"))
+        node[f"has_{role}"].setValue(True)
+    paths = {
+        knob.getEvaluatedValue()
+        for one in terminal.module.allNodes(recurseGroups=True)
+        if not ("disable" in one.knobs() and one["disable"].value())
+        for knob in one.allKnobs()
+        if knob.Class() == "File_Knob" and knob.value()
+    }
+    assert paths == {shot.path(name, 1001).as_posix() for name in ("plate", "mask")}
+
+
 def test_a_node_inside_a_group_is_listed_and_rendered_there(shot: Shot, terminal: FakeNuke) -> None:
     nuke: Any = terminal.module
     shot.script(terminal)

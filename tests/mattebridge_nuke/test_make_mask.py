@@ -118,9 +118,12 @@ def test_a_made_mask_becomes_the_mask_and_is_matted(
     assert (artist.value("mask_from"), artist.value("has_matte")) == ("made mask", False)
     made = alpha_of(artist.value("mask_path"), 1003)
     assert (made[36, 32], made[12, 32]) == (1, 0), "the point is 12 pixels above the lower edge"
+    assert (alpha_of(artist.value("mask_path"), 1001) != made).any(), "the disc moves"
     artist.set(rgb_from="made mask")
     shot.store(artist.node)
     np.testing.assert_array_equal(fake.session.picture_of(artist.node, 1003).plane("rgba.green"), made)
     artist.set(model="identity")
     assert artist.press("matte_range").error is None
-    np.testing.assert_array_equal(alpha_of(artist.value("alpha_path"), 1003), made)
+    for frame in (1001, 1003):
+        expected = alpha_of(artist.value("mask_path"), frame)
+        np.testing.assert_array_equal(alpha_of(artist.value("alpha_path"), frame), expected)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -150,6 +151,41 @@ def test_the_version_menu_goes_back_and_forth_as_one_undo_step(artist: Artist) -
     assert "comp v012" not in artist.value("alpha_path"), "the studio's own version folders are none of ours"
     artist.fake.session.undo.undo()
     assert "/v002/" in artist.value("alpha_path")
+
+
+def test_a_chosen_version_brings_its_range_and_its_files(artist: Artist, shot: Shot) -> None:
+    artist.set(range="custom", frames="1001-1004")
+    artist.press("matte_range")
+    artist.set(range="input", make_fgr=True)
+    artist.press("matte_range")
+    assert (artist.value("result_last"), artist.value("has_fgr")) == (1012, True)
+    artist.set(version="v001")
+    assert (artist.value("result_last"), artist.value("has_fgr"), artist.value("fgr_path")) == (1004, False, "")
+    artist.set(version="v002")
+    assert (artist.value("result_last"), artist.value("has_fgr")) == (1012, True)
+
+
+def test_a_script_that_is_opened_again_says_which_version_it_shows(artist: Artist, shot: Shot) -> None:
+    artist.press("matte_range")
+    artist.fake.module.scriptSaveAs(f"{shot.folder.as_posix()}/later.nk")
+    with FakeNuke(gui=True, plugin_folders=artist.fake.session.plugin_folders) as later:
+        later.module.scriptOpen(f"{shot.folder.as_posix()}/later.nk")
+        node = later.module.toNode("MatteBridge1")
+        assert node["status"].value() == "v001 as saved with the script; Reload looks for stale frames"
+        assert label_of(later, node) == "MatteBridge1\nv001"
+        steps = list(later.session.undo.steps)
+        later.press(node, "reload")
+        assert label_of(later, node) == "MatteBridge1\nv001  12 frames"
+        assert later.session.undo.steps == steps, "nothing to take back"
+
+
+def label_of(fake: FakeNuke, node: Any) -> str:
+    """What Nuke writes on the node: its autolabel, evaluated."""
+    fake.session.current.append((node, None))
+    try:
+        return str(eval(node["autolabel"].value(), {"nuke": fake.module}))
+    finally:
+        fake.session.current.pop()
 
 
 def test_compare_shows_another_version_against_this_one(artist: Artist) -> None:

@@ -1,4 +1,4 @@
-"""A tracker for tests: a disc around the first point of the prompt that stays where it is, through the whole shot."""
+"""A tracker for tests: a disc around the first point of the prompt that goes a pixel to the right with every frame."""
 
 from __future__ import annotations
 
@@ -30,6 +30,6 @@ class Pointed(Model):
             checkpoint("point")
             height, width = window.plate(number).shape[:2]
             rows, columns = np.mgrid[0:height, 0:width]
-            inside = np.hypot(columns + 0.5 - x * width, rows + 0.5 - y * height) < 8
+            inside = np.hypot(columns + 0.5 - x * width - (number - prompt.frame), rows + 0.5 - y * height) < 8
             alpha = inside.astype(np.float32)
             yield FrameResult(number, alpha, {prompt.layer: alpha})
