@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,10 +63,11 @@ class Bench:
         host.put(self.node, {**values, "result_first": first, "result_last": last})
 
     def render_node(self, first: int, last: int) -> str:
-        """`rendered`, or `refused` when Nuke would not."""
+        """`rendered`, or `refused` when Nuke would not: by the node's own graph, without our look at the files."""
         spec = host.RenderSpec("out", f"{self.folder}/out.%04d.exr", "rgba", ((first, last),), ("main",))
         try:
-            host.render(self.node, spec)
+            with farm.nodes_alone():
+                host.render(self.node, spec)
         except RuntimeError:
             return "refused"
         return "rendered"
@@ -149,7 +151,19 @@ def _gone(bench: Bench) -> str:
 
 
 def _reason(bench: Bench) -> str:
-    return "named" if "is missing" in str(farm.missing_reason(bench.node, FRAMES[0])) else "not named"
+    """With our look at the files: init.py has registered it, and Nuke may raise what it likes."""
+    spec = host.RenderSpec("out", f"{bench.folder}/out.%04d.exr", "rgba", ((FRAMES[0], FRAMES[0]),), ("main",))
+    with suppress(Exception):
+        host.render(bench.node, spec)
+        return "rendered"
+    return "named" if farm.has_complained(bench.node) else "not named"
+
+
+def _expression(bench: Bench) -> str:
+    host.put(bench.node, {"folder": "[file dirname /show/comp.nk]"})
+    found = host.path(bench.node, "folder")
+    host.put(bench.node, {"folder": ""})
+    return found
 
 
 def _knob(bench: Bench) -> str:
@@ -181,7 +195,8 @@ STEPS = (
     Step("a stored path renders", "rendered", _stored),
     Step("outside the range a render is refused", "refused", _outside),
     Step("a missing file fails the render", "refused", _gone),
-    Step("and the reason is named", "named", _reason),
+    Step("our own check prints why, in an ERROR: line", "named", _reason),
+    Step("the result folder takes expressions", "/show", _expression),
     Step("pyzmq loads from the plug-in folder", "CURVE", _libraries),
     Step("parameters are saved with the script", "0.5", _knob),
 )
