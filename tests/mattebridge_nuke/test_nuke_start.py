@@ -60,7 +60,10 @@ def test_a_new_node_and_its_callbacks_load_no_socket_library(fake: FakeNuke, mon
 def test_the_menu_offers_the_node_and_never_raises(fake: FakeNuke, terminal: FakeNuke) -> None:
     sys.modules["nuke"] = fake.module
     runpy.run_path(str(PLUGIN / "menu.py"))
-    assert fake.session.menu_commands == {"Nodes/Keyer/MatteBridge": "nuke.createNode('MatteBridge')"}
+    (path, command), *others = fake.session.menu_commands.items()
+    assert (path, others) == ("Nodes/Keyer/MatteBridge", [])
+    exec(command, {"nuke": fake.module})
+    assert fake.module.toNode("MatteBridge1").Class() == "MatteBridge"
     sys.modules["nuke"] = terminal.module
     runpy.run_path(str(PLUGIN / "menu.py"))
     (line,) = terminal.session.printed

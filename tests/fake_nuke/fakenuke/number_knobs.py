@@ -77,14 +77,6 @@ class Array_Knob(Knob):
     def max(self) -> float:
         return self._range[1]
 
-    def setDefaultValue(self, values: list[float]) -> None:
-        self._default = [float(item) for item in values]
-
-    def defaultValue(self) -> float:
-        first = self._default[0]
-        assert isinstance(first, float)
-        return first
-
     def toScript(self, quote: bool = True) -> str:
         texts = ["{" + cell + "}" if isinstance(cell, str) else f"{cell:.9g}" for cell in self._cells]
         body = " ".join(texts)
@@ -159,9 +151,6 @@ class Enumeration_Knob(Array_Knob):
 
     def values(self) -> list[str]:
         return list(self._items)
-
-    def numValues(self) -> int:
-        return len(self._items)
 
     def setValues(self, items: list[str]) -> None:
         """The number stays, so that another item may be chosen all of a sudden: the worst that Nuke could do."""

@@ -61,9 +61,6 @@ class FrameRange(Guarded):
     def last(self) -> int:
         return self._range[1]
 
-    def increment(self) -> int:
-        return self._range[2]
-
 
 class Session:
     """Everything that a test may look at or prepare is public here; scripts see only `FakeNuke`'s module."""
@@ -78,10 +75,7 @@ class Session:
         self.messages: list[str] = []
         self.printed: list[str] = []
         self.menu_commands: dict[str, str] = {}
-        self.answers: list[bool] = []
         self.choices: list[int] = []
-        self.inputs: list[str] = []
-        self.panels: list[str] = []
         self.visits: list[str] = []
         self.executed: list[tuple[str, int, int]] = []
         self.files_written = 0
