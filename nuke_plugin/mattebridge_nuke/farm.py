@@ -12,8 +12,8 @@ from mattebridge.errors import InputError
 from mattebridge.frames import FrameSet
 
 from . import frame_keys, host, job_request, rendered_inputs, result, script_facts, versions
-from .host import RenderSpec
 from .job_request import Plan
+from .render_spec import RenderSpec
 from .versions import Version
 
 PAIR_FLAGS = {"context": "--context", "params": "--param"}

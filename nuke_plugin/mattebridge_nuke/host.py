@@ -11,7 +11,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import Any, Callable, Optional, TypeVar, cast
 
 import nuke
@@ -34,6 +33,8 @@ from .node_access import place as place
 from .node_access import put as put
 from .node_access import show_knob as show_knob
 from .node_access import upstream as upstream
+from .progress_bar import ProgressBar
+from .render_spec import WRITE_KNOBS, RenderSpec
 from .status_text import plain
 
 T = TypeVar("T")
@@ -277,27 +278,6 @@ def full_resolution() -> Iterator[None]:
 # -- rendering ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class RenderSpec:
-    """Frames of one input as EXR: ``spans`` are (first, last) runs; ``channels`` a Write's channel list."""
-
-    role: str
-    pattern: str
-    channels: str
-    spans: tuple[tuple[int, int], ...]
-    views: tuple[str, ...]
-
-
-WRITE_KNOBS: Mapping[str, Any] = {
-    "file_type": "exr",
-    "datatype": "16 bit half",
-    "raw": True,
-    "autocrop": False,
-    "create_directories": True,
-    "metadata": "all metadata",
-}
-
-
 def render(source: Node, spec: RenderSpec) -> None:
     """Write ``source`` as scene-linear EXR with its data window. Raises `RuntimeError` ("cancelled" by the artist)."""
     with full_resolution(), quiet():
@@ -347,28 +327,9 @@ def quiet() -> Iterator[None]:
         nuke.Undo.enable()
 
 
-class ProgressBar:
-    """Nuke's own bar, from any thread; in a terminal a line per tenth. ``close`` ends it (Nuke's way is deletion)."""
-
-    def __init__(self, title: str) -> None:
-        self._task: Optional[Any] = nuke.ProgressTask(title) if gui() else None
-        self._tenth = -1
-        self._title = title
-
-    def update(self, percent: int, text: str) -> None:
-        percent = max(0, min(100, percent))
-        if self._task is not None:
-            self._task.setProgress(percent)
-            self._task.setMessage(text)
-        elif percent // 10 != self._tenth:
-            self._tenth = percent // 10
-            nuke.tprint(f"{self._title}: {percent}% {text}")
-
-    def cancelled(self) -> bool:
-        return bool(self._task is not None and self._task.isCancelled())
-
-    def close(self) -> None:
-        self._task = None
+def progress_bar(title: str) -> ProgressBar:
+    """From any thread."""
+    return ProgressBar(title, nuke.ProgressTask(title) if gui() else None, complain)
 
 
 def complain(line: str) -> None:

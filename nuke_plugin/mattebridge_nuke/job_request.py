@@ -12,9 +12,9 @@ from mattebridge.frames import FrameSet
 from mattebridge.sequence import Sequence
 
 from . import frame_keys
-from .host import RenderSpec
 from .node_settings import AUTOMATIC, CHANNELS, canonical, spans
 from .read_source import ByPath, ToRender
+from .render_spec import RenderSpec
 from .script_facts import NodeFacts
 
 ROLES = ("plate", "mask", "core", "garbage")

@@ -13,10 +13,10 @@ from mattebridge.frames import FrameSet
 from mattebridge.sequence import Sequence
 
 from . import exr_pixels, frame_keys, host
-from .host import RenderSpec
 from .job_request import Plan
 from .node_settings import spans
 from .read_source import ByPath
+from .render_spec import RenderSpec
 from .script_facts import INPUTS, NodeFacts
 
 RECORD = "inputs.json"

@@ -24,6 +24,7 @@ from . import bridge, frame_keys, host, job_request, rendered_inputs, status_tex
 from .bridge import Bridge, JobEvent
 from .job_request import Plan
 from .node_settings import AUTOMATIC
+from .progress_bar import ProgressBar
 from .script_facts import NodeFacts, require_folder
 from .versions import Version
 
@@ -65,7 +66,7 @@ class Run:
         self.version: Optional[Version] = None
         self._cancelled = threading.Event()
         self._job: Optional[bridge.Job] = None
-        self._bar: Optional[host.ProgressBar] = None
+        self._bar: Optional[ProgressBar] = None
         self._last_status = 0.0
         self._unsaid = ""
         self._reported = False
@@ -89,7 +90,7 @@ class Run:
     # -- the worker ------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        self._bar = host.ProgressBar(f"{self.name}: {self.purpose.title}")
+        self._bar = host.progress_bar(f"{self.name}: {self.purpose.title}")
         watcher = threading.Thread(target=self._watch, name="mattebridge cancel", daemon=True)
         watcher.start()
         try:

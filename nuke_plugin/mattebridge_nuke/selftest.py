@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mattebridge_nuke import bridge, exr_pixels, farm, host
+from mattebridge_nuke.render_spec import WRITE_KNOBS, RenderSpec
 
 FRAMES = (1001, 1003)
 READ_KNOBS = (
@@ -52,9 +53,9 @@ class Bench:
         self.node = host.create_at_root(host.NODE_CLASS, {})
         self.node.setInput(0, self.source)
 
-    def spec(self, role: str) -> host.RenderSpec:
+    def spec(self, role: str) -> RenderSpec:
         channels = "rgba.alpha" if role == "alpha" else "rgb"
-        return host.RenderSpec(role, f"{self.folder}/{role}.%04d.exr", channels, (FRAMES,), ("main",))
+        return RenderSpec(role, f"{self.folder}/{role}.%04d.exr", channels, (FRAMES,), ("main",))
 
     def store(self) -> None:
         """Make the node show the rendered alpha."""
@@ -64,7 +65,7 @@ class Bench:
 
     def render_node(self, first: int, last: int) -> str:
         """`rendered`, or `refused` when Nuke would not: by the node's own graph, without our look at the files."""
-        spec = host.RenderSpec("out", f"{self.folder}/out.%04d.exr", "rgba", ((first, last),), ("main",))
+        spec = RenderSpec("out", f"{self.folder}/out.%04d.exr", "rgba", ((first, last),), ("main",))
         try:
             with farm.nodes_alone():
                 host.render(self.node, spec)
@@ -100,7 +101,7 @@ def _items(bench: Bench) -> str:
 
 def _write_knobs(bench: Bench) -> str:
     write = host.create_at_root("Write", {})
-    missing = [name for name in (*host.WRITE_KNOBS, "channels") if not host.has(write, name)]
+    missing = [name for name in (*WRITE_KNOBS, "channels") if not host.has(write, name)]
     host.delete(write)
     del bench
     return f"missing: {missing}" if missing else "all there"
@@ -152,7 +153,7 @@ def _gone(bench: Bench) -> str:
 
 def _reason(bench: Bench) -> str:
     """With our look at the files: init.py has registered it, and Nuke may raise what it likes."""
-    spec = host.RenderSpec("out", f"{bench.folder}/out.%04d.exr", "rgba", ((FRAMES[0], FRAMES[0]),), ("main",))
+    spec = RenderSpec("out", f"{bench.folder}/out.%04d.exr", "rgba", ((FRAMES[0], FRAMES[0]),), ("main",))
     with suppress(Exception):
         host.render(bench.node, spec)
         return "rendered"
