@@ -94,7 +94,7 @@ def take_results(script: str = "") -> list[str]:
 
 
 def _enabled_nodes(script: str) -> list[host.Node]:
-    if script and script.replace("\\", "/") != host.script_path():
+    if script and host.absolute(script) != host.script_path():
         host.open_script(script)
     return [node for node in host.bridge_nodes() if not host.get(node, "disable")]
 

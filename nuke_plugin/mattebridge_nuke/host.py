@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, Callable, Optional, TypeVar, cast
 
 import nuke
@@ -205,13 +206,18 @@ def root_value(name: str, default: Any = "") -> Any:
 
 
 def script_path() -> str:
-    """Of the saved script; empty when it was never saved."""
-    name = str(root_value("name") or "").replace("\\", "/")
-    return "" if name in ("", "Root", "Untitled") else name
+    """Of the saved script, absolute; empty when it was never saved."""
+    name = str(root_value("name") or "")
+    return "" if name in ("", "Root", "Untitled") else absolute(name)
+
+
+def absolute(path: str) -> str:
+    """With forward slashes. A terminal may have opened a script by a relative path."""
+    return Path(path).absolute().as_posix()
 
 
 def open_script(path: str) -> None:
-    nuke.scriptOpen(path)
+    nuke.scriptOpen(absolute(path))
 
 
 def save_script(path: str) -> str:

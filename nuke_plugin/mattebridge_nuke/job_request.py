@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Optional
 
 from mattebridge.errors import MatteBridgeError
@@ -119,10 +119,6 @@ def version_digest(job: Plan, keys: Mapping[int, str], model: str) -> str:
     body.update(dict.fromkeys(rendered, "rendered"))
     body.update(model_version=model, roles=output_roles(facts), views=facts.views if facts.several_views else ())
     return frame_keys.digest([canonical(body), *(f"{frame}:{key}" for frame, key in sorted(keys.items()))])
-
-
-def whole_shot(job: Plan) -> Plan:
-    return replace(job, frames=job.facts.shot)
 
 
 def problems_before_render(problems: list[MatteBridgeError], job: Plan) -> list[MatteBridgeError]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import runpy
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -141,14 +142,30 @@ def test_jobs_of_knows_a_version_that_an_artist_has_finished(fake: FakeNuke, ser
     assert (job.version, str(job.missing)) == ("v002", "1001-1004")
 
 
-def test_the_same_command_works_in_a_shell(fake: FakeNuke, server: LocalServer, shot: Shot) -> None:
-    import mattebridge_nuke
+def test_the_recipe_of_the_guide_makes_the_mattes_and_renders(
+    server: LocalServer, shot: Shot, farm: FakeNuke, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """docs/compositor.md, On the farm: its lines are run, and what they print is run in a shell's stead."""
     from mattebridge.cli import main
 
-    shot.script(fake, model="identity")
-    (job,) = mattebridge_nuke.jobs_of()
-    assert main([*job.command()[1:], "--json"]) == 0
-    assert Path(str(job.request["out"]).replace("%04d", "1004")).exists()
+    with FakeNuke(gui=True, plugin_folders=farm.session.plugin_folders) as desk:
+        node = shot.script(desk, model="identity")
+        node.setInput(1, desk.module.nodes.Grade(inputs=[node.input(1)], multiply=0.5))
+        write_above(desk, node, shot)
+        desk.module.scriptSaveAs(f"{shot.folder.as_posix()}/shot.nk")
+    monkeypatch.chdir(shot.folder)
+    text = (PLUGIN.parent / "docs" / "compositor.md").read_text("utf-8")
+    (recipe,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    with FakeNuke(gui=False, plugin_folders=farm.session.plugin_folders) as render:
+        runpy.run_path(str(PLUGIN / "init.py"))
+        exec(compile(recipe, "compositor.md", "exec"), {})
+        (command,) = [line for line in capsys.readouterr().out.splitlines() if line]
+        assert main([*shlex.split(command)[1:], "--json"]) == 0
+        from mattebridge_nuke import farm as node_farm
+
+        assert node_farm.take_results("shot.nk") == ["MatteBridge1"]
+        render.module.execute(render.module.toNode("Write1"), 1001, 1004)
+        assert [line for line in render.session.printed if FATAL.match(line)] == []
 
 
 def test_a_command_says_everything_that_its_request_says(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from fakenuke import FakeNuke
 from fakenuke.artist import Artist, alpha_of, frames_in
+from fakenuke.graph import label_of
 from fakenuke.local_server import LocalServer
 from fakenuke.shots import Shot
 
@@ -172,20 +172,11 @@ def test_a_script_that_is_opened_again_says_which_version_it_shows(artist: Artis
         later.module.scriptOpen(f"{shot.folder.as_posix()}/later.nk")
         node = later.module.toNode("MatteBridge1")
         assert node["status"].value() == "v001 as saved with the script; Reload looks for stale frames"
-        assert label_of(later, node) == "MatteBridge1\nv001"
+        assert label_of(node) == ["MatteBridge1", "v001"]
         steps = list(later.session.undo.steps)
         later.press(node, "reload")
-        assert label_of(later, node) == "MatteBridge1\nv001  12 frames"
+        assert label_of(node) == ["MatteBridge1", "v001  12 frames"]
         assert later.session.undo.steps == steps, "nothing to take back"
-
-
-def label_of(fake: FakeNuke, node: Any) -> str:
-    """What Nuke writes on the node: its autolabel, evaluated."""
-    fake.session.current.append((node, None))
-    try:
-        return str(eval(node["autolabel"].value(), {"nuke": fake.module}))
-    finally:
-        fake.session.current.pop()
 
 
 def test_compare_shows_another_version_against_this_one(artist: Artist) -> None:
