@@ -10,7 +10,7 @@ from typing import Optional
 
 from mattebridge.errors import MatteBridgeError
 
-from . import bridge, host, job_request, script_facts, versions
+from . import bridge, host, job_request, script_facts, status_text, versions
 from .bridge import Bridge
 from .script_facts import NodeFacts
 
@@ -48,7 +48,7 @@ def report(findings: list[Finding]) -> str:
         lines.append(f"[{'ok' if finding.ok else 'FAILED'}] {finding.title}: {finding.text}")
         if finding.remedy:
             lines.append(f"     {finding.remedy}")
-    return "\n".join(lines)
+    return status_text.in_knobs("\n".join(lines))
 
 
 def _describe(facts: list[NodeFacts], node: host.Node) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mattebridge.errors import FrameError, UsageError
+from mattebridge.errors import FrameError, MatteBridgeError, UsageError
 from mattebridge.frames import FrameSet
 from mattebridge_nuke import frame_keys, node_settings, script_colour, status_text, versions
 from mattebridge_nuke.node_settings import NodeSettings
@@ -189,6 +190,17 @@ def test_a_failure_is_cause_then_remedy() -> None:
         FrameError("the plate is cut short", file="/p.1002.exr", frame=1002, remedy="Render it again.")
     )
     assert text.splitlines() == ["the plate is cut short (frame 1002) (/p.1002.exr).", "Render it again."]
+
+
+def every_error(cls: type[MatteBridgeError] = MatteBridgeError) -> list[type[MatteBridgeError]]:
+    return [cls, *(found for child in cls.__subclasses__() for found in every_error(child))]
+
+
+@pytest.mark.parametrize("cls", every_error(), ids=lambda cls: cls.__name__)
+def test_remedies_speak_of_knobs_and_not_of_flags(cls: type[MatteBridgeError]) -> None:
+    text = status_text.failure(cls("it went wrong"))
+    shell = re.sub("`[^`]*`", "", text)  # a command for whoever runs the server
+    assert not re.search(r"--[a-z]", shell), text
 
 
 @pytest.mark.parametrize(
