@@ -26,11 +26,12 @@ from .job_request import Plan
 from .node_settings import AUTOMATIC
 from .progress_bar import ProgressBar
 from .script_facts import NodeFacts, require_folder
-from .versions import Version
+from .versions import Carried, Version
 
 WATCH_S = 0.1
 STATUS_S = 0.2
 LOOK_S = 0.5
+PREVIEW_S = 1.0
 TRACKER = "sam2"
 NOT_SEEN = ("PATH_REFUSED", "MISSING_FRAMES", "BAD_INPUT", "OUTPUT_FAILED")
 """What a server says that does not share our disk, if the files are there for us."""
@@ -71,6 +72,8 @@ class Run:
         self._unsaid = ""
         self._reported = False
         self._was_unsure = False
+        self._unseen = False
+        self._carried: list[Carried] = []
         self._confirmed: set[tuple[int, str]] = set()
         self._written = self._kept = 0
         self._note = ""
@@ -110,8 +113,8 @@ class Run:
                 self.finished.set()
 
     def _watch(self) -> None:
-        """Turns a press on the bar's cancel, or a deleted node, into a cancel; keeps the status fresh."""
-        looked = time.monotonic()
+        """Turns a press on the bar's cancel, or a deleted node, into a cancel; keeps status and preview fresh."""
+        looked = previewed = time.monotonic()
         while not self.finished.wait(WATCH_S):
             if self._bar is not None and self._bar.cancelled() and not self._cancelled.is_set():
                 self.cancel()
@@ -120,6 +123,9 @@ class Run:
             if time.monotonic() - looked >= LOOK_S:
                 looked = time.monotonic()
                 host.post(self._cancel_when_gone)
+            if self._unseen and time.monotonic() - previewed >= PREVIEW_S:
+                self._unseen, previewed = False, time.monotonic()
+                host.post(self._preview)
 
     def _work(self) -> None:
         self._say(status_text.stage_name("check"))
@@ -182,13 +188,14 @@ class Run:
     def _matte(self, server: Bridge, version: Version, delivery: str) -> None:
         older = versions.before(versions.on_disk(self.purpose.folder), version.number)
         wanted = replace(version, shot=str(self.plan.frames))
-        carried = versions.carry_over(older, wanted, self.facts.views) if older and delivery != "exr" else []
-        if carried:
+        if older and delivery != "exr":
+            self._carried = versions.carry_over(older, wanted, self.facts.views)
+        if self._carried:
             versions.save(replace(version, unsure=True))
         try:
             self._views(server, version, delivery)
         finally:
-            versions.drop_unconfirmed(carried, self._confirmed)
+            versions.drop_unconfirmed(self._carried, self._confirmed)
             missing = version.missing(self.facts.views)
             self.version = version = replace(version, complete=not missing, unsure=False)
             versions.save(version)
@@ -237,6 +244,7 @@ class Run:
     def _take(self, event: JobEvent, view: str) -> None:
         if event.kind == "FRAME" and event.frame is not None:
             self._confirmed.add((event.frame, view if self.facts.several_views else ""))
+            self._unseen = self.facts.settings.preview_partial and not self.purpose.prompts
         elif event.kind == "DONE":
             self._written += event.written
             self._kept += event.kept
@@ -266,6 +274,17 @@ class Run:
         """Main thread. After the end nothing may cover the last word."""
         if not self._reported:
             host.put_quiet(self.node, {"status": text})
+
+    def _preview(self) -> None:
+        """Main thread. What is finished so far, while the rest is made; carried frames do not count yet."""
+        version = self.version
+        if self._reported or version is None or not host.alive(self.node):
+            return
+        self.purpose.show(self.node, self.facts, version, self.facts.views)
+        waiting = FrameSet(one.frame for one in self._carried if (one.frame, one.view) not in self._confirmed)
+        missing = version.missing(self.facts.views) | waiting
+        label = status_text.label(version.name, len(version.frames()), missing, FrameSet())
+        host.put_quiet(self.node, {"node_label": label})
 
     def _cancel_when_gone(self) -> None:
         """Main thread. A node that is gone wants no matte any more."""

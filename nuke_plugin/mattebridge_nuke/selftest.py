@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from mattebridge_nuke import bridge, exr_pixels, farm, host
+from mattebridge_nuke import bridge, exr_pixels, host, render_check
 from mattebridge_nuke.render_spec import WRITE_KNOBS, RenderSpec
 
 FRAMES = (1001, 1003)
@@ -67,7 +67,7 @@ class Bench:
         """`rendered`, or `refused` when Nuke would not: by the node's own graph, without our look at the files."""
         spec = RenderSpec("out", f"{self.folder}/out.%04d.exr", "rgba", ((first, last),), ("main",))
         try:
-            with farm.nodes_alone():
+            with render_check.nodes_alone():
                 host.render(self.node, spec)
         except RuntimeError:
             return "refused"
@@ -157,7 +157,7 @@ def _reason(bench: Bench) -> str:
     with suppress(Exception):
         host.render(bench.node, spec)
         return "rendered"
-    return "named" if farm.has_complained(bench.node) else "not named"
+    return "named" if render_check.has_complained(bench.node) else "not named"
 
 
 def _expression(bench: Bench) -> str:

@@ -118,18 +118,23 @@ def test_an_incomplete_version_is_not_shown_and_the_old_one_stays(artist: Artist
     assert "/v001/" in artist.value("alpha_path")
 
 
-def test_preview_partial_switches_at_once(artist: Artist, tmp_path: Path) -> None:
+def test_preview_partial_switches_while_the_rest_is_made(artist: Artist, tmp_path: Path) -> None:
     artist.press("matte_range")
     gate = tmp_path / "gate"
     gate.mkdir()
-    (gate / "1001").touch()
     artist.set(preview_partial=True, p_gated__gain=0.5, p_gated__gate=gate.as_posix())
     run = artist.begin("matte_range")
-    artist.until(lambda: len(run._confirmed) == 1)
+    steps = artist.undo_names()
+    (gate / "1001").touch()
+    artist.until(lambda: artist.value("version_name") == "v002")
+    (gate / "1002").touch()
+    artist.until(lambda: artist.value("node_label") == "v002  2 of 12")
+    assert not run.finished.is_set()
     run.cancel()
     artist.until(run.finished.is_set)
     assert artist.value("version_name") == "v002"
-    assert artist.value("node_label") == "v002  1 of 12"
+    assert artist.value("node_label") == "v002  2 of 12"
+    assert artist.undo_names() == [*steps, "MatteBridge1 v002"], "one step, however often it is looked at"
 
 
 def test_one_frame_of_a_new_version_is_announced_and_not_shown(artist: Artist) -> None:
