@@ -6,14 +6,17 @@ Nuke calls `knob_changed` for any change, also by scripts and while a script is 
 
 from __future__ import annotations
 
+import os
+
 from . import host, model_parameters
+from .script_colour import script_colour
 
 MENUS = {"model": "model_name", "preset": "preset_name"}
 """Menus whose items a machine decides are not saved; the plain text knob beside each is the truth."""
 
 
 def created(node: host.Node) -> None:
-    """New, pasted and loaded nodes: show in the menus and the status what the saved text says."""
+    """New, pasted and loaded nodes: show what the script and the saved text say, in menus, status and working space."""
     for menu, text in {**MENUS, "version": "version_name"}.items():
         saved = str(host.get(node, text))
         if saved:
@@ -21,6 +24,7 @@ def created(node: host.Node) -> None:
     shown = str(host.get(node, "version_name"))
     if shown:
         host.put_quiet(node, {"status": f"{shown} as saved with the script; Reload looks for stale frames"})
+    host.put_quiet(node, {"working_space": script_colour(host.root_value, os.environ).text})
     _enable(node)
 
 

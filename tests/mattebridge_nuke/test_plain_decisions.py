@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fakenuke import FakeNuke
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -71,6 +72,13 @@ def test_the_config_is_found_as_nuke_finds_it(
     assert colour.config == config
     assert text in colour.text
     assert colour.space == ("scene_linear" if config not in ("nuke-default", "") else "")
+
+
+def test_a_new_node_says_its_working_space(fake: FakeNuke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OCIO", raising=False)
+    assert fake.module.nodes.MatteBridge()["working_space"].value().startswith("linear Rec.709 (Nuke's own")
+    monkeypatch.setenv("OCIO", "/studio/config.ocio")
+    assert fake.module.nodes.MatteBridge()["working_space"].value() == "scene_linear of config.ocio ($OCIO)"
 
 
 def test_only_the_variables_of_the_config_travel(tmp_path: Path) -> None:
