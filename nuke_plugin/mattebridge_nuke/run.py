@@ -137,31 +137,33 @@ class Run:
             keys = host.on_main(self._render)
             rendered_inputs.refuse_shared_mask(self.plan)
             self._stop_if_cancelled()
+            if self.plan.renders:
+                delivery = self._check(server, rendered=True)
             model = f"{info.name}/{info.version}" if info is not None else repr(self.purpose.prompts)
             self.version = version = self._open_version(keys, model)
             self._matte(server, version, delivery)
 
-    def _check(self, server: Bridge) -> str:
-        """Ask before anything is rendered; gives the delivery. Raises the one refusal, or all of them as one."""
+    def _check(self, server: Bridge, rendered: bool = False) -> str:
+        """Ask before anything is rendered, and about what was; gives the delivery. Raises every refusal as one."""
         wanted = self.facts.settings.delivery
-        problems = self._problems(server, wanted)
+        problems = self._problems(server, wanted, rendered)
         unseen = problems and wanted == AUTOMATIC and all(problem.code in NOT_SEEN for problem in problems)
-        if unseen and job_request.all_here(self.plan) and not self._problems(server, "exr"):
+        if unseen and job_request.all_here(self.plan) and not self._problems(server, "exr", rendered):
             return "exr"
         if len(problems) == 1:
             raise problems[0]
         if problems:
             first = problems[0]
             text = status_text.failures(problems)
-            raise type(first)(text, remedy="Nothing was rendered and nothing was queued.")
+            raise type(first)(text, remedy="Nothing was queued.")
         return wanted
 
-    def _problems(self, server: Bridge, delivery: str) -> list[MatteBridgeError]:
+    def _problems(self, server: Bridge, delivery: str, rendered: bool) -> list[MatteBridgeError]:
         """Of every view. The place to write is the next version's: no frame lies there yet."""
         roles = self._roles(versions.next_number(versions.on_disk(self.purpose.folder)))
         result = server.check(self._request(roles, view, delivery) for view in self.facts.views)
         self.warnings = result.warnings
-        return job_request.problems_before_render(result.problems, self.plan)
+        return result.problems if rendered else job_request.problems_before_render(result.problems, self.plan)
 
     def _render(self) -> dict[int, str]:
         """Main thread: render what is stale; the joined key of every frame."""

@@ -10,7 +10,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from fakenuke.local_server import LocalServer, running_server
 from fakenuke.shots import Shot
 
 from mattebridge import Client
+from mattebridge.errors import MissingFrames
 from mattebridge.rendezvous import read_alive
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,6 +93,36 @@ def test_automatic_sends_pixels_where_the_server_may_not_see_the_files(
         assert artist.press("matte_range").error is not None
         assert "is not one that this site allows" in fake.session.messages[-1]
         assert "Choose a model with an allowed licence" in artist.value("status")
+
+
+def test_what_was_rendered_is_sent_where_the_server_does_not_see_it(
+    fake: FakeNuke, server: LocalServer, shot: Shot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server may write beside the script and has no file there: found out after the render, as it must be."""
+    from mattebridge_nuke.bridge import Bridge, CheckResult
+
+    check, submit, sent = Bridge.check, Bridge.submit, []
+
+    def blind(self: Bridge, requests: Any) -> CheckResult:
+        asked = list(requests)
+        found = check(self, asked)
+        unseen = [MissingFrames("not there", file=one["mask"]) for one in asked if one["delivery"] == "files"]
+        return replace(found, problems=[*found.problems, *unseen])
+
+    def remember(self: Bridge, request: Any, plan: Any = None) -> Any:
+        sent.append(request["delivery"])
+        return submit(self, request, plan)
+
+    monkeypatch.setattr(Bridge, "check", blind)
+    monkeypatch.setattr(Bridge, "submit", remember)
+    artist = Artist(fake, shot.script(fake, model="identity", always_render=True))
+    run = artist.press("matte_range")
+    assert run.error is None, run.error
+    assert sent == ["exr"]
+    assert frames_in(result_folder(shot)) == list(range(1001, 1007))
+    artist.set(delivery="files", look="srgb")
+    assert artist.press("matte_range").error.code == "MISSING_FRAMES"
+    assert sent == ["exr"], "nothing was queued"
 
 
 def test_a_server_killed_half_way_and_started_again_finishes_the_job(
