@@ -9,15 +9,15 @@ nuke.pluginAddPath("./icons")
 
 
 def _mattebridge_before_render() -> None:
-    from mattebridge_nuke import farm
+    from mattebridge_nuke import render_check
 
-    farm.before_render()
+    render_check.before_render()
 
 
 def _mattebridge_before_frame() -> None:
-    from mattebridge_nuke import farm
+    from mattebridge_nuke import render_check
 
-    farm.before_frame()
+    render_check.before_frame()
 
 
 if importlib.util.find_spec("mattebridge_nuke") is None or importlib.util.find_spec("mattebridge") is None:

@@ -2,9 +2,10 @@
 
     host          the only module that imports `nuke`
     buttons       what the panel's buttons call; callbacks: what Nuke calls
-    node_settings, script_facts, read_source, frame_keys, versions, job_request      plain values and decisions
+    node_settings, script_facts, read_source, frame_keys, exr_pixels, versions, job_request   plain values and decisions
+    render_spec, progress_bar      values and a bar that host fills with life
     run           one press of a button, from CHECK to the switch of versions; bridge: the client
-    farm          what happens without an artist: jobs_of, and the check that a matte is there
+    farm          what happens without an artist: the jobs of a script; render_check: is the matte there?
     bake, model_parameters, object_prompts, troubleshoot, selftest
 
 Importing this package imports none of them: Nuke's start pays for nothing, and no button needs more than it uses.

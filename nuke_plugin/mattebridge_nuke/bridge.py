@@ -8,13 +8,13 @@ any.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
 from mattebridge.errors import MatteBridgeError, ModelUnknown, ServerError, error_from_wire
-from mattebridge.messages import TAGS, ModelInfo
+from mattebridge.messages import TAGS, ErrorInfo, ModelInfo
 from mattebridge.settings import Settings
 
 if TYPE_CHECKING:
@@ -50,11 +50,10 @@ def _settings() -> Settings:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What CHECK said: refusals as exceptions, and facts for the status."""
+    """What CHECK said: refusals as exceptions, and warnings for the status."""
 
     problems: list[MatteBridgeError]
     warnings: list[str]
-    facts: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -114,10 +113,12 @@ class Bridge:
     def __exit__(self, *exc: object) -> None:
         self._client.close()
 
-    def check(self, request: Mapping[str, Any]) -> CheckResult:
-        found = self._client.check(**request)
-        problems = [error_from_wire(asdict(info)) for info in found.problems]
-        return CheckResult(problems, list(found.warnings), dict(found.facts))
+    def check(self, requests: Iterable[Mapping[str, Any]]) -> CheckResult:
+        """Every request (one for each view) as a dry run; what several of them say is said once."""
+        answers = [self._client.check(**request) for request in requests]
+        problems = {str(error): error for answer in answers for error in map(_error, answer.problems)}
+        warnings = {text: None for answer in answers for text in answer.warnings}
+        return CheckResult(list(problems.values()), list(warnings))
 
     def models(self) -> tuple[ModelInfo, ...]:
         return tuple(self._client.models())
@@ -143,6 +144,10 @@ class Bridge:
         status = self._client.status()
         engines = ", ".join(f"{engine.device} {engine.state}" for engine in status.engines)
         return f"mattebridge {status.version} on {status.host}, {engines or 'no engine'}, {len(status.jobs)} jobs"
+
+
+def _error(info: ErrorInfo) -> MatteBridgeError:
+    return error_from_wire(asdict(info))
 
 
 def _event(event: Any) -> JobEvent:

@@ -7,7 +7,7 @@ from typing import Callable, Optional
 from mattebridge.errors import InputError, MatteBridgeError, Refused, UsageError
 from mattebridge.frames import FrameSet
 
-from . import host, object_prompts, result, run, script_facts, status_text, versions
+from . import host, object_prompts, result, run, script_facts, status_text
 from .run import Purpose, Run
 
 POINTS = 6
@@ -118,7 +118,11 @@ def make_mask(node: host.Node) -> None:
     prompt = object_prompts.prompt(frame, str(host.get(node, "object_name")), points, box, host.format_of(plate))
     facts = script_facts.gather(node, mask_needed=False)
     if frame not in facts.shot:
-        raise InputError(f"the points are drawn on frame {frame}, outside the shot {facts.shot}", frame=frame)
+        raise InputError(
+            f"the points are drawn on frame {frame}, outside the shot {facts.shot}",
+            frame=frame,
+            remedy="Go to a frame of the shot, press This frame and draw them there.",
+        )
     folder = f"{script_facts.require_folder(facts)}/mask"
     Run(node, facts, Purpose("make mask", folder, result.show_mask, (prompt,))).start()
 
@@ -133,14 +137,6 @@ def troubleshoot(node: host.Node) -> None:
     from . import troubleshoot as troubles
 
     troubles.start(node)
-
-
-def choose_version(node: host.Node, name: str) -> None:
-    """The version menu: paths change by text, so that a callback may do it."""
-    paths = {knob: host.path(node, knob) for knob, _ in result.FILE_KNOBS.values()}
-    changed = {knob: versions.repath(text, name) for knob, text in paths.items() if text}
-    with host.undo_step(f"{host.full_name(node)} {name}"):
-        host.put(node, {**changed, "version_name": name})
 
 
 ACTIONS: dict[str, Callable[[host.Node], None]] = {

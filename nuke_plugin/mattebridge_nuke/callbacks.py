@@ -6,23 +6,32 @@ Nuke calls `knob_changed` for any change, also by scripts and while a script is 
 
 from __future__ import annotations
 
+import os
+
 from . import host, model_parameters
+from .script_colour import script_colour
 
 MENUS = {"model": "model_name", "preset": "preset_name"}
 """Menus whose items a machine decides are not saved; the plain text knob beside each is the truth."""
 
 
 def created(node: host.Node) -> None:
-    """New, pasted and loaded nodes: show in the menus what the saved text says."""
+    """New, pasted and loaded nodes: show what the script and the saved text say, in menus, status and working space."""
     for menu, text in {**MENUS, "version": "version_name"}.items():
         saved = str(host.get(node, text))
         if saved:
             host.set_menu(node, menu, host.menu_items(node, menu), saved)
+    shown = str(host.get(node, "version_name"))
+    if shown:
+        host.put_quiet(node, {"status": f"{shown} as saved with the script; Reload looks for stale frames"})
+    host.put_quiet(node, {"working_space": script_colour(host.root_value, os.environ).text})
     _enable(node)
 
 
 def knob_changed(node: host.Node, knob: object) -> None:
     name = host.knob_name(knob)
+    if host.is_filling():
+        return
     if name in MENUS:
         _follow(node, name, MENUS[name])
         if name == "model":
@@ -46,14 +55,15 @@ def _model_changed(node: host.Node) -> None:
     chosen = str(host.get(node, "preset_name"))
     items = ["automatic", *presets]
     host.set_menu(node, "preset", items, chosen if chosen in items else "automatic")
+    _follow(node, "preset", "preset_name")
 
 
 def _version_changed(node: host.Node) -> None:
-    chosen, shown = str(host.get(node, "version")), str(host.get(node, "version_name"))
-    if shown and chosen not in (shown, "none", ""):
-        from . import buttons
+    chosen = str(host.get(node, "version"))
+    if chosen != host.get(node, "version_name"):
+        from . import result
 
-        buttons.choose_version(node, chosen)
+        result.choose(node, chosen)
 
 
 def _enable(node: host.Node) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Callable, Optional, TypeVar, cast
 
 import nuke
@@ -34,6 +34,8 @@ from .node_access import place as place
 from .node_access import put as put
 from .node_access import show_knob as show_knob
 from .node_access import upstream as upstream
+from .progress_bar import ProgressBar
+from .render_spec import WRITE_KNOBS, RenderSpec
 from .status_text import plain
 
 T = TypeVar("T")
@@ -99,14 +101,26 @@ def reload(node: Node, reads: Sequence[str]) -> None:
             knob_of(inner, "reload").execute()
 
 
+_filling: list[str] = []
+
+
 def set_menu(node: Node, name: str, items: Sequence[str], chosen: str) -> None:
     """Fill an enumeration and choose; ``chosen`` is added where the items lack it."""
     known = list(items) + ([chosen] if chosen and chosen not in items else [])
-    with quiet():
-        knob = knob_of(node, name)
-        knob.setValues(known)
-        if chosen:
-            knob.setValue(chosen)
+    _filling.append(name)
+    try:
+        with quiet():
+            knob = knob_of(node, name)
+            knob.setValues(known)
+            if chosen:
+                knob.setValue(chosen)
+    finally:
+        _filling.pop()
+
+
+def is_filling() -> bool:
+    """Whether a knob changes because a menu is being filled: in between it may say what nobody chose."""
+    return bool(_filling)
 
 
 # -- nodes -----------------------------------------------------------------------------------------------------------
@@ -192,13 +206,18 @@ def root_value(name: str, default: Any = "") -> Any:
 
 
 def script_path() -> str:
-    """Of the saved script; empty when it was never saved."""
-    name = str(root_value("name") or "").replace("\\", "/")
-    return "" if name in ("", "Root", "Untitled") else name
+    """Of the saved script, absolute; empty when it was never saved."""
+    name = str(root_value("name") or "")
+    return "" if name in ("", "Root", "Untitled") else absolute(name)
+
+
+def absolute(path: str) -> str:
+    """With forward slashes. A terminal may have opened a script by a relative path."""
+    return Path(path).absolute().as_posix()
 
 
 def open_script(path: str) -> None:
-    nuke.scriptOpen(path)
+    nuke.scriptOpen(absolute(path))
 
 
 def save_script(path: str) -> str:
@@ -265,36 +284,12 @@ def full_resolution() -> Iterator[None]:
 # -- rendering ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class RenderSpec:
-    """Frames of one input as EXR: ``spans`` are (first, last) runs; ``channels`` a Write's channel list.
-
-    ``metadata`` is what a Write takes along; without any, equal pictures are equal files.
-    """
-
-    role: str
-    pattern: str
-    channels: str
-    spans: tuple[tuple[int, int], ...]
-    views: tuple[str, ...]
-    metadata: str = "no metadata"
-
-
-WRITE_KNOBS: Mapping[str, Any] = {
-    "file_type": "exr",
-    "datatype": "16 bit half",
-    "raw": True,
-    "autocrop": False,
-    "create_directories": True,
-}
-
-
 def render(source: Node, spec: RenderSpec) -> None:
     """Write ``source`` as scene-linear EXR with its data window. Raises `RuntimeError` ("cancelled" by the artist)."""
     with full_resolution(), quiet():
         write = create("Write", [source], {"file": spec.pattern, "channels": spec.channels}, beside=source)
         try:
-            for name, value in {**WRITE_KNOBS, "metadata": spec.metadata}.items():
+            for name, value in WRITE_KNOBS.items():
                 if has(write, name):
                     put(write, {name: value})
             for first, last in spec.spans:
@@ -338,28 +333,9 @@ def quiet() -> Iterator[None]:
         nuke.Undo.enable()
 
 
-class ProgressBar:
-    """Nuke's own bar, from any thread; in a terminal a line per tenth. ``close`` ends it (Nuke's way is deletion)."""
-
-    def __init__(self, title: str) -> None:
-        self._task: Optional[Any] = nuke.ProgressTask(title) if gui() else None
-        self._tenth = -1
-        self._title = title
-
-    def update(self, percent: int, text: str) -> None:
-        percent = max(0, min(100, percent))
-        if self._task is not None:
-            self._task.setProgress(percent)
-            self._task.setMessage(text)
-        elif percent // 10 != self._tenth:
-            self._tenth = percent // 10
-            nuke.tprint(f"{self._title}: {percent}% {text}")
-
-    def cancelled(self) -> bool:
-        return bool(self._task is not None and self._task.isCancelled())
-
-    def close(self) -> None:
-        self._task = None
+def progress_bar(title: str) -> ProgressBar:
+    """From any thread."""
+    return ProgressBar(title, nuke.ProgressTask(title) if gui() else None, complain)
 
 
 def complain(line: str) -> None:

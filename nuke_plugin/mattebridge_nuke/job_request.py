@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Optional
 
 from mattebridge.errors import MatteBridgeError
@@ -12,9 +12,9 @@ from mattebridge.frames import FrameSet
 from mattebridge.sequence import Sequence
 
 from . import frame_keys
-from .host import RenderSpec
 from .node_settings import AUTOMATIC, CHANNELS, canonical, spans
 from .read_source import ByPath, ToRender
+from .render_spec import RenderSpec
 from .script_facts import NodeFacts
 
 ROLES = ("plate", "mask", "core", "garbage")
@@ -57,14 +57,13 @@ def render_spec(facts: NodeFacts, role: str) -> RenderSpec:
     view = ".%V" if facts.several_views else ""
     pattern = f"{facts.folder}/inputs/{role}{view}.%04d.exr"
     channels = "rgb" if role == "plate" else f"rgba.{facts.settings.mask_channel}"
-    metadata = "all metadata" if role == "plate" else "no metadata"
-    return RenderSpec(role, pattern, channels, spans(facts.shot), facts.views, metadata)
+    return RenderSpec(role, pattern, channels, spans(facts.shot), facts.views)
 
 
 def request(job: Plan, view: str, roles: Mapping[str, str], delivery: str, label: str = "") -> dict[str, Any]:
     """The job as the client takes it. ``roles`` are the output patterns of the version."""
     facts, settings = job.facts, job.facts.settings
-    several = facts.several_views
+    named = facts.several_views or any(Sequence.parse(pattern).has_view for pattern in job.inputs.values())
     values: dict[str, Any] = {
         "plate": job.inputs["plate"],
         "mask": job.inputs.get("mask", ""),
@@ -75,7 +74,7 @@ def request(job: Plan, view: str, roles: Mapping[str, str], delivery: str, label
         "cleanplate": roles.get("cleanplate", ""),
         "frames": str(job.frames),
         "shot": str(facts.shot),
-        "view": view if several else "",
+        "view": view if named else "",
         "model": settings.model,
         "params": dict(settings.params),
         "preset": settings.preset,
@@ -120,10 +119,6 @@ def version_digest(job: Plan, keys: Mapping[int, str], model: str) -> str:
     body.update(dict.fromkeys(rendered, "rendered"))
     body.update(model_version=model, roles=output_roles(facts), views=facts.views if facts.several_views else ())
     return frame_keys.digest([canonical(body), *(f"{frame}:{key}" for frame, key in sorted(keys.items()))])
-
-
-def whole_shot(job: Plan) -> Plan:
-    return replace(job, frames=job.facts.shot)
 
 
 def problems_before_render(problems: list[MatteBridgeError], job: Plan) -> list[MatteBridgeError]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, Union
-
-from mattebridge.messages import ModelInfo, ParamInfo
+from typing import TYPE_CHECKING, Any, Union
 
 from . import host
+
+if TYPE_CHECKING:
+    from mattebridge.messages import ModelInfo, ParamInfo
 
 ParamValue = Union[bool, int, float, str]
 TAB = "mb_model_tab"

@@ -43,8 +43,13 @@ def get(node: Node, name: str) -> Any:
 
 
 def path(node: Node, name: str) -> str:
-    """A file knob with expressions evaluated, forward slashes only."""
-    return str(knob_of(node, name).getEvaluatedValue() or "").replace("\\", "/")
+    """A path with its expressions evaluated, forward slashes only.
+
+    Of a file knob, or of a text knob: a folder is no file knob, because farm submitters take each of those for a file.
+    """
+    knob = knob_of(node, name)
+    evaluate = getattr(knob, "getEvaluatedValue", None) or getattr(knob, "evaluate", None) or knob.value
+    return str(evaluate() or "").replace("\\", "/")
 
 
 def pattern(node: Node, name: str) -> str:

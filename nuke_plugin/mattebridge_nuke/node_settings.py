@@ -102,7 +102,7 @@ def canonical(value: object) -> str:
 
 
 def with_made_mask(settings: NodeSettings, path: str) -> NodeSettings:
-    """With the made mask's evaluated path. Raises `UsageError` when none was made yet."""
+    """With the pattern of the made mask. Raises `UsageError` when none was made yet."""
     if not path:
         raise UsageError("no mask was made yet", remedy="Press Make mask first, or take the mask from the input.")
     return replace(settings, made_mask=path)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Union
+from typing import Literal, Union
 
 from mattebridge.frames import FrameSet
 from mattebridge.sequence import Sequence
@@ -52,16 +52,24 @@ class ToRender:
 Source = Union[ByPath, ToRender]
 
 
+Channel = Literal["rgb", "alpha", "colour"]
+"""What is wanted of a Read: a plate's RGB, an alpha (which nothing converts), or a mask in a colour channel."""
+
+
 def resolve(
-    facts: ReadFacts, frames: FrameSet, ocio: bool, is_data: bool, views: tuple[str, ...] = ("main",)
+    facts: ReadFacts, frames: FrameSet, ocio: bool, channel: Channel, views: tuple[str, ...] = ("main",)
 ) -> Source:
-    """``ocio``: Nuke runs in OCIO mode. ``is_data``: only an alpha channel is wanted, which nothing converts."""
+    """``ocio``: Nuke runs in OCIO mode."""
     reason = _mapping_reason(facts, frames) or _missing_reason(facts, frames, views)
     if reason:
         return ToRender(reason)
-    if is_data or facts.raw:
+    if channel == "alpha" or facts.raw:
         return ByPath(facts.file)
     space = space_of(facts.colorspace)
+    if channel == "colour" and not _is_scene_linear(facts.colorspace, ocio):
+        return ToRender(
+            f"Nuke converts its colours from {space or facts.colorspace}, and a server reads a mask as it is"
+        )
     if facts.premultiplied:
         return ToRender("it is unpremultiplied before its colour conversion")
     if not space:
@@ -79,6 +87,11 @@ def space_of(value: str) -> str:
     if match:
         return match[1].strip()
     return "" if text.lower() in ("", "default") else text
+
+
+def _is_scene_linear(colorspace: str, ocio: bool) -> bool:
+    """Whether Nuke's conversion does nothing: in OCIO mode only the role's own name says so for certain."""
+    return colorspace.strip().lower().startswith("scene_linear") if ocio else space_of(colorspace).lower() == "linear"
 
 
 def _mapping_reason(facts: ReadFacts, frames: FrameSet) -> str:

@@ -1,4 +1,4 @@
-"""Inputs that Nuke renders: which frames are stale, and rendering just those. Main thread throughout."""
+"""Inputs that Nuke renders: which frames are stale, and rendering just those. Main thread where a node is taken."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from mattebridge.errors import Cancelled, InputError, OutputFailed
 from mattebridge.frames import FrameSet
 from mattebridge.sequence import Sequence
 
-from . import frame_keys, host
-from .host import RenderSpec
+from . import exr_pixels, frame_keys, host
 from .job_request import Plan
 from .node_settings import spans
 from .read_source import ByPath
+from .render_spec import RenderSpec
 from .script_facts import INPUTS, NodeFacts
 
 RECORD = "inputs.json"
@@ -70,16 +70,24 @@ def render_stale(node: host.Node, job: Plan, keys: Mapping[str, Mapping[int, str
 
 
 def refuse_shared_mask(job: Plan) -> None:
-    """Raises `InputError` when a rendered mask came out the same in every view and nobody said that this is meant."""
+    """Raises `InputError` when a rendered mask came out the same in every view and nobody said that this is meant.
+
+    From any thread: only files are looked at, up to the first frame in which the views differ.
+    """
     spec = job.rendered().get("mask")
     views = job.facts.views
     if spec is None or len(views) < 2 or job.facts.settings.one_mask:
         return
     sequence = Sequence.parse(spec.pattern)
     for frame in job.facts.shot:
-        first, *others = (Path(sequence.path(frame, view)).read_bytes() for view in views)
-        if any(other != first for other in others):
-            return
+        first, *others = (Path(sequence.path(frame, view)) for view in views)
+        try:
+            if not all(exr_pixels.same_picture(first, other) for other in others):
+                return
+        except (OSError, ValueError) as reason:
+            raise InputError(
+                f"the rendered mask cannot be read: {reason}", remedy="Delete it and press again.", frame=frame
+            ) from reason
     raise InputError(
         f"the mask is the same in the views {' and '.join(views)}",
         remedy="Draw a mask for each view, matte one view, or tick one mask for all views.",

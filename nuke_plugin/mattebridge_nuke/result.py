@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import Any
 
 from mattebridge.frames import FrameSet
@@ -15,6 +17,8 @@ FILE_KNOBS = {
     "fgr": ("fgr_path", "has_fgr"),
     "cleanplate": ("cleanplate_path", "has_cleanplate"),
 }
+NO_VERSION = "none"
+CACHE = "version_cache"
 READS = ("ReadAlpha", "ReadFgr", "ReadCleanplate", "ReadCompare", "ReadMask")
 
 
@@ -35,18 +39,38 @@ def show(node: host.Node, facts: NodeFacts, version: Version, views: tuple[str, 
 
 
 def put_version(node: host.Node, version: Version) -> None:
-    """One undo step, named after the node and the version; nothing at all when it is shown already."""
+    """Have the node read ``version``, and its menu say so."""
+    _put_knobs(node, knobs_of(version))
+    host.set_menu(node, "version", menu_of(node), version.name)
+    host.reload(node, READS)
+
+
+def choose(node: host.Node, name: str) -> None:
+    """The artist took a version from the menu. No look at the disk, so that a callback may do it."""
+    try:
+        knobs = json.loads(str(host.get(node, CACHE)) or "{}").get(name)
+    except ValueError:
+        knobs = None
+    if knobs:
+        _put_knobs(node, knobs)
+
+
+def knobs_of(version: Version) -> dict[str, Any]:
+    """The plain values with which the node reads ``version``."""
     frames = version.frames()
     values: dict[str, Any] = {"result_first": frames.first, "result_last": frames.last, "version_name": version.name}
     for role, (path_knob, flag_knob) in FILE_KNOBS.items():
         values[path_knob] = version.roles.get(role, "")
         values[flag_knob] = role in version.roles
+    return values
+
+
+def _put_knobs(node: host.Node, values: Mapping[str, Any]) -> None:
+    """One undo step, named after the node and the version; nothing at all when it is shown already."""
     changed = {name: value for name, value in values.items() if host.get(node, name) != value}
     if changed:
-        with host.undo_step(f"{host.full_name(node)} {version.name}"):
+        with host.undo_step(f"{host.full_name(node)} {values['version_name']}"):
             host.put(node, changed)
-    host.set_menu(node, "version", menu_of(node), version.name)
-    host.reload(node, READS)
 
 
 def show_mask(node: host.Node, facts: NodeFacts, version: Version, views: tuple[str, ...]) -> str:
@@ -66,14 +90,16 @@ def show_mask(node: host.Node, facts: NodeFacts, version: Version, views: tuple[
 
 def menu_of(node: host.Node) -> list[str]:
     """Names of the versions in the menu."""
-    return [item for item in host.menu_items(node, "version") if item != "none"]
+    return [item for item in host.menu_items(node, "version") if item != NO_VERSION]
 
 
 def refresh_menu(node: host.Node, facts: NodeFacts) -> list[Version]:
-    """The version menu from what is on disk; gives the versions."""
+    """The version menu, and what each of its items would show, from what is on disk; gives the versions."""
     found = [version for version in versions.on_disk(facts.folder) if version.roles]
-    chosen = str(host.get(node, "version_name"))
-    host.set_menu(node, "version", [version.name for version in found] or ["none"], chosen)
+    host.put_quiet(node, {CACHE: json.dumps({version.name: knobs_of(version) for version in found})})
+    shown = str(host.get(node, "version_name"))
+    names = [version.name for version in found]
+    host.set_menu(node, "version", names if shown else [NO_VERSION, *names], shown or NO_VERSION)
     return found
 
 

@@ -24,12 +24,15 @@ from . import bridge, frame_keys, host, job_request, rendered_inputs, status_tex
 from .bridge import Bridge, JobEvent
 from .job_request import Plan
 from .node_settings import AUTOMATIC
+from .progress_bar import ProgressBar
 from .script_facts import NodeFacts, require_folder
-from .versions import Version
+from .versions import Carried, Version
 
 WATCH_S = 0.1
 STATUS_S = 0.2
 LOOK_S = 0.5
+PREVIEW_S = 1.0
+TRACKER = "sam2"
 NOT_SEEN = ("PATH_REFUSED", "MISSING_FRAMES", "BAD_INPUT", "OUTPUT_FAILED")
 """What a server says that does not share our disk, if the files are there for us."""
 
@@ -64,11 +67,13 @@ class Run:
         self.version: Optional[Version] = None
         self._cancelled = threading.Event()
         self._job: Optional[bridge.Job] = None
-        self._bar: Optional[host.ProgressBar] = None
+        self._bar: Optional[ProgressBar] = None
         self._last_status = 0.0
         self._unsaid = ""
         self._reported = False
         self._was_unsure = False
+        self._unseen = False
+        self._carried: list[Carried] = []
         self._confirmed: set[tuple[int, str]] = set()
         self._written = self._kept = 0
         self._note = ""
@@ -88,7 +93,7 @@ class Run:
     # -- the worker ------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        self._bar = host.ProgressBar(f"{self.name}: {self.purpose.title}")
+        self._bar = host.progress_bar(f"{self.name}: {self.purpose.title}")
         watcher = threading.Thread(target=self._watch, name="mattebridge cancel", daemon=True)
         watcher.start()
         try:
@@ -108,8 +113,8 @@ class Run:
                 self.finished.set()
 
     def _watch(self) -> None:
-        """Turns a press on the bar's cancel, or a deleted node, into a cancel; keeps the status fresh."""
-        looked = time.monotonic()
+        """Turns a press on the bar's cancel, or a deleted node, into a cancel; keeps status and preview fresh."""
+        looked = previewed = time.monotonic()
         while not self.finished.wait(WATCH_S):
             if self._bar is not None and self._bar.cancelled() and not self._cancelled.is_set():
                 self.cancel()
@@ -118,6 +123,9 @@ class Run:
             if time.monotonic() - looked >= LOOK_S:
                 looked = time.monotonic()
                 host.post(self._cancel_when_gone)
+            if self._unseen and time.monotonic() - previewed >= PREVIEW_S:
+                self._unseen, previewed = False, time.monotonic()
+                host.post(self._preview)
 
     def _work(self) -> None:
         self._say(status_text.stage_name("check"))
@@ -127,59 +135,69 @@ class Run:
             self._stop_if_cancelled()
             self._say(status_text.stage_name("render"))
             keys = host.on_main(self._render)
+            rendered_inputs.refuse_shared_mask(self.plan)
             self._stop_if_cancelled()
+            if self.plan.renders:
+                delivery = self._check(server, rendered=True)
             model = f"{info.name}/{info.version}" if info is not None else repr(self.purpose.prompts)
             self.version = version = self._open_version(keys, model)
             self._matte(server, version, delivery)
 
-    def _check(self, server: Bridge) -> str:
-        """Ask before anything is rendered; gives the delivery. Raises the one refusal, or all of them as one."""
+    def _check(self, server: Bridge, rendered: bool = False) -> str:
+        """Ask before anything is rendered, and about what was; gives the delivery. Raises every refusal as one."""
         wanted = self.facts.settings.delivery
-        problems = self._problems(server, wanted)
+        problems = self._problems(server, wanted, rendered)
         unseen = problems and wanted == AUTOMATIC and all(problem.code in NOT_SEEN for problem in problems)
-        if unseen and job_request.all_here(self.plan) and not self._problems(server, "exr"):
+        if unseen and job_request.all_here(self.plan) and not self._problems(server, "exr", rendered):
             return "exr"
         if len(problems) == 1:
             raise problems[0]
         if problems:
             first = problems[0]
             text = status_text.failures(problems)
-            raise type(first)(text, remedy="Nothing was rendered and nothing was queued.")
+            raise type(first)(text, remedy="Nothing was queued.")
         return wanted
 
-    def _problems(self, server: Bridge, delivery: str) -> list[MatteBridgeError]:
-        result = server.check(self._request(self._roles(self._next_number()), self.facts.views[0], delivery))
+    def _problems(self, server: Bridge, delivery: str, rendered: bool) -> list[MatteBridgeError]:
+        """Of every view. The place to write is the next version's: no frame lies there yet."""
+        roles = self._roles(versions.next_number(versions.on_disk(self.purpose.folder)))
+        result = server.check(self._request(roles, view, delivery) for view in self.facts.views)
         self.warnings = result.warnings
-        return job_request.problems_before_render(result.problems, self.plan)
+        return result.problems if rendered else job_request.problems_before_render(result.problems, self.plan)
 
     def _render(self) -> dict[int, str]:
         """Main thread: render what is stale; the joined key of every frame."""
         keys = rendered_inputs.keys_now(self.node, self.facts)
         rendered_inputs.render_stale(self.node, self.plan, keys)
-        rendered_inputs.refuse_shared_mask(self.plan)
         return frame_keys.joined(keys, self.facts.shot)
 
     def _open_version(self, keys: Mapping[int, str], model: str) -> Version:
         """The version that these inputs and settings belong to, its record written."""
-        digest = job_request.version_digest(self.plan, keys, model)
+
+        def digest_of(version: str) -> str:
+            return job_request.version_digest(self.plan, keys, version)
+
         found = versions.on_disk(self.purpose.folder)
-        number = versions.number_for(found, digest)
-        self._was_unsure = any(one.unsure for one in found if one.number == number)
+        same = versions.matching(found, digest_of, model)
+        number = same.number if same is not None else versions.next_number(found)
+        self._was_unsure = same is not None and same.unsure
         folder = f"{self.purpose.folder}/v{number:03d}"
-        version = Version(number, folder, digest, str(self.facts.shot), False, dict(keys), self._roles(number), model)
+        roles, digest = self._roles(number), digest_of(model)
+        version = Version(number, folder, digest, str(self.facts.shot), False, dict(keys), roles, model)
         versions.save(version)
         return version
 
     def _matte(self, server: Bridge, version: Version, delivery: str) -> None:
         older = versions.before(versions.on_disk(self.purpose.folder), version.number)
         wanted = replace(version, shot=str(self.plan.frames))
-        carried = versions.carry_over(older, wanted, self.facts.views) if older and delivery != "exr" else []
-        if carried:
+        if older and delivery != "exr":
+            self._carried = versions.carry_over(older, wanted, self.facts.views)
+        if self._carried:
             versions.save(replace(version, unsure=True))
         try:
             self._views(server, version, delivery)
         finally:
-            versions.drop_unconfirmed(carried, self._confirmed)
+            versions.drop_unconfirmed(self._carried, self._confirmed)
             missing = version.missing(self.facts.views)
             self.version = version = replace(version, complete=not missing, unsure=False)
             versions.save(version)
@@ -216,22 +234,19 @@ class Run:
         if self.purpose.prompts:
             for name in ("mask", "core", "garbage", "params", "preset", "mask_channel", "mask_invert", "fgr"):
                 request.pop(name, None)
-            request.update(model="sam2", prompts=self.purpose.prompts)
+            request.update(model=TRACKER, prompts=self.purpose.prompts)
         return request
 
     def _roles(self, number: int) -> dict[str, str]:
         roles = ("alpha",) if self.purpose.prompts else job_request.output_roles(self.facts)
         return versions.role_patterns(self.purpose.folder, self.name, number, roles, self.facts.several_views)
 
-    def _next_number(self) -> int:
-        """For CHECK, which asks whether the place can be written to: no frame lies there yet."""
-        return max((version.number for version in versions.on_disk(self.purpose.folder)), default=0) + 1
-
     # -- what the artist sees --------------------------------------------------------------------------------------
 
     def _take(self, event: JobEvent, view: str) -> None:
         if event.kind == "FRAME" and event.frame is not None:
             self._confirmed.add((event.frame, view if self.facts.several_views else ""))
+            self._unseen = self.facts.settings.preview_partial and not self.purpose.prompts
         elif event.kind == "DONE":
             self._written += event.written
             self._kept += event.kept
@@ -261,6 +276,17 @@ class Run:
         """Main thread. After the end nothing may cover the last word."""
         if not self._reported:
             host.put_quiet(self.node, {"status": text})
+
+    def _preview(self) -> None:
+        """Main thread. What is finished so far, while the rest is made; carried frames do not count yet."""
+        version = self.version
+        if self._reported or version is None or not host.alive(self.node):
+            return
+        self.purpose.show(self.node, self.facts, version, self.facts.views)
+        waiting = FrameSet(one.frame for one in self._carried if (one.frame, one.view) not in self._confirmed)
+        missing = version.missing(self.facts.views) | waiting
+        label = status_text.label(version.name, len(version.frames()), missing, FrameSet())
+        host.put_quiet(self.node, {"node_label": label})
 
     def _cancel_when_gone(self) -> None:
         """Main thread. A node that is gone wants no matte any more."""

@@ -11,7 +11,7 @@ from mattebridge.frames import FrameSet
 
 from . import host, model_parameters, node_settings, read_source, versions
 from .node_settings import NodeSettings
-from .read_source import ByPath, ReadFacts, Source, ToRender
+from .read_source import ByPath, Channel, ReadFacts, Source, ToRender
 from .script_colour import ScriptColour, script_colour, with_context
 
 INPUTS = {"plate": 0, "mask": 1, "core": 2, "garbage": 3}
@@ -43,7 +43,7 @@ def gather(node: host.Node, mask_needed: bool = True) -> NodeFacts:
     if not mask_needed:
         settings = replace(settings, made_mask="")
     if settings.made_mask:
-        settings = node_settings.with_made_mask(settings, host.path(node, "mask_path"))
+        settings = node_settings.with_made_mask(settings, host.pattern(node, "mask_path"))
     plate = host.upstream(node, INPUTS["plate"])
     if plate is None:
         raise UsageError("the plate input is not connected", remedy=f"Connect a plate to {name}.")
@@ -58,6 +58,11 @@ def gather(node: host.Node, mask_needed: bool = True) -> NodeFacts:
     _refuse_shared_mask(settings, sources, views)
     script = host.script_path()
     where = versions.node_folder(settings.folder, script, name)
+    if "[" in settings.folder:
+        raise UsageError(
+            f"this Nuke does not evaluate the expression in the result folder {settings.folder}",
+            remedy="Write the folder out, on the Output tab.",
+        )
     return NodeFacts(settings, colour, shot, where, script, views, sources, several)
 
 
@@ -100,8 +105,8 @@ def _source(
         return ToRender("always render inputs is ticked")
     if above.Class() != "Read":
         return ToRender(f"it comes from a {above.Class()}")
-    is_data = role != "plate" and settings.mask_channel == "alpha"
-    return read_source.resolve(read_facts(above), shot, colour.ocio, is_data, views)
+    channel: Channel = "rgb" if role == "plate" else "alpha" if settings.mask_channel == "alpha" else "colour"
+    return read_source.resolve(read_facts(above), shot, colour.ocio, channel, views)
 
 
 def read_facts(read: host.Node) -> ReadFacts:

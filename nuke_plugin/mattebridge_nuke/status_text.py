@@ -16,6 +16,28 @@ _STAGES = {
 }
 
 
+_FLAGS = {
+    "--plate-space NAME": "the colourspace knob of its Read, or the project's OCIO config",
+    "State it, one of": "State it in the colourspace knob of its Read, one of",
+    "See the command's --help": "Correct it on the panel",
+    "pass --mask-fit stretch or --mask-fit crop": "set if aspect differs on the Input tab to stretch or crop",
+    "--mask-channel": "channel on the Input tab",
+    "Choose one with --plate-layer": "Shuffle one to rgb and connect that",
+    "--delivery exr": "transfer exr on the Server tab",
+    "--server-key FILE": "MATTEBRIDGE_SERVER_KEY",
+    "name one: --server tcp://HOST:PORT": "name one on the Server tab",
+    ", or pass --overwrite": "",
+}
+"""Remedies are written for a shell; an artist has knobs."""
+
+
+def in_knobs(text: str) -> str:
+    """With the flags of the command line as what they are on the panel."""
+    for flag, knob in _FLAGS.items():
+        text = text.replace(flag, knob)
+    return text
+
+
 def stage_name(stage: str) -> str:
     return _STAGES.get(stage, stage)
 
@@ -54,7 +76,7 @@ def failure(error: MatteBridgeError) -> str:
     """Cause and remedy in two lines."""
     text, remedy = str(error), error.remedy
     cause = text[: -len(remedy)].rstrip() if remedy and text.endswith(remedy) else text
-    return plain(f"{cause}\n{remedy}" if remedy else cause)
+    return plain(in_knobs(f"{cause}\n{remedy}" if remedy else cause))
 
 
 def plain(text: str) -> str:
@@ -81,7 +103,7 @@ def finished(version: str, written: int, kept: int, warnings: list[str]) -> str:
     frames = "frame" if written == 1 else "frames"
     text = f"{version}: {written} {frames} made" + (f", {kept} kept" if kept else "")
     distinct = list(dict.fromkeys(warnings))
-    lines = [text, *(f"- {warning}" for warning in distinct[:WARNINGS_SHOWN])]
+    lines = [text, *(f"- {in_knobs(warning)}" for warning in distinct[:WARNINGS_SHOWN])]
     if len(distinct) > WARNINGS_SHOWN:
         lines.append(f"- and {len(distinct) - WARNINGS_SHOWN} more, in the server's log")
     return "\n".join(lines)

@@ -10,7 +10,7 @@ from typing import Optional
 
 from mattebridge.errors import MatteBridgeError
 
-from . import bridge, host, job_request, script_facts, versions
+from . import bridge, host, job_request, script_facts, status_text, versions
 from .bridge import Bridge
 from .script_facts import NodeFacts
 
@@ -48,7 +48,7 @@ def report(findings: list[Finding]) -> str:
         lines.append(f"[{'ok' if finding.ok else 'FAILED'}] {finding.title}: {finding.text}")
         if finding.remedy:
             lines.append(f"     {finding.remedy}")
-    return "\n".join(lines)
+    return status_text.in_knobs("\n".join(lines))
 
 
 def _describe(facts: list[NodeFacts], node: host.Node) -> str:
@@ -102,11 +102,12 @@ def _connect(server: str, connections: list[Bridge]) -> str:
 
 def _check_findings(connection: Bridge, facts: NodeFacts) -> list[Finding]:
     plan = job_request.plan(facts)
-    number = max((version.number for version in versions.on_disk(facts.folder)), default=0) + 1
-    patterns = versions.role_patterns(facts.folder, facts.settings.name, number, ("alpha",), facts.several_views)
-    request = job_request.request(plan, facts.views[0], patterns, facts.settings.delivery)
+    number = versions.next_number(versions.on_disk(facts.folder))
+    roles = job_request.output_roles(facts)
+    patterns = versions.role_patterns(facts.folder, facts.settings.name, number, roles, facts.several_views)
+    requests = [job_request.request(plan, view, patterns, facts.settings.delivery) for view in facts.views]
     try:
-        result = connection.check(request)
+        result = connection.check(requests)
     except MatteBridgeError as reason:
         return [Finding("check", False, reason.message, reason.remedy)]
     problems = job_request.problems_before_render(result.problems, plan)

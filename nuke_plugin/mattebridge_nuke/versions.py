@@ -14,7 +14,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Optional
@@ -25,7 +25,6 @@ from mattebridge.sequence import Sequence
 
 RECORD = "version.json"
 _VERSION = re.compile(r"v(\d{3,})\Z")
-_IN_PATH = re.compile(r"/v\d{3,}/")
 
 
 @dataclass(frozen=True)
@@ -114,11 +113,20 @@ def save(version: Version) -> None:
         raise OutputFailed(f"the version cannot be written: {reason.strerror}", file=version.folder) from reason
 
 
-def number_for(found: list[Version], digest: str) -> int:
-    """The version that these inputs and settings belong to: the one with this digest, else the next."""
+def matching(found: list[Version], digest_of: Callable[[str], str], model: str = "") -> Optional[Version]:
+    """The newest version that was made from these inputs and settings.
+
+    ``digest_of`` gives their digest for a model's version, ``model`` is the one that counts ("" where no server was
+    asked: any). A record without a model's version was opened where no server could be asked, and fits every one.
+    """
     for version in reversed(found):
-        if version.digest == digest:
-            return version.number
+        fits = not model or version.model in ("", model)
+        if fits and version.digest and version.digest == digest_of(version.model):
+            return version
+    return None
+
+
+def next_number(found: list[Version]) -> int:
     return max((version.number for version in found), default=0) + 1
 
 
@@ -174,20 +182,3 @@ def drop_unconfirmed(carried: list[Carried], confirmed: set[tuple[int, str]]) ->
     for path in gone:
         path.unlink(missing_ok=True)
     return len(gone)
-
-
-def repath(pattern: str, version: str) -> str:
-    """The same path in another version: a change of text, no look at the disk."""
-    found = _own_version(pattern)
-    return f"{pattern[: found.start()]}/{version}/{pattern[found.end() :]}" if found else pattern
-
-
-def version_in(pattern: str) -> str:
-    """`v003` of a stored path, or nothing."""
-    found = _own_version(pattern)
-    return found[0].strip("/") if found else ""
-
-
-def _own_version(pattern: str) -> Optional[re.Match[str]]:
-    """The last one: a studio's own version folders stand further up the path."""
-    return next(iter(reversed(list(_IN_PATH.finditer(pattern)))), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 from fakenuke import FakeNuke, Picture, read_exr, stubs, write_exr
 from fakenuke.guard import Guarded
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -74,7 +77,7 @@ def test_an_exception_sent_to_the_main_thread_is_printed_and_lost(fake: FakeNuke
 def test_a_terminal_has_no_event_loop_and_no_dialogs(terminal: FakeNuke) -> None:
     nuke: Any = terminal.module
     assert "non-gui" in str(in_thread(lambda: nuke.executeInMainThread(lambda: None)))
-    calls: list[Callable[[], Any]] = [lambda: nuke.message("x"), lambda: nuke.menu("Nodes"), lambda: nuke.ask("x")]
+    calls: list[Callable[[], Any]] = [lambda: nuke.message("x"), lambda: nuke.menu("Nodes")]
     for call in calls:
         with pytest.raises(RuntimeError, match="not in GUI mode"):
             call()
@@ -106,6 +109,26 @@ def test_the_fake_may_not_invent_attributes() -> None:
 
     with pytest.raises(stubs.NotInStubs, match="executeDeferred"):
         stubs.require_names({"executeDeferred", "execute"})
+
+
+def test_the_fake_is_no_larger_than_what_is_called() -> None:
+    """A name of Nuke's that neither the plug-in nor a test of it calls is not imitated."""
+    called = "".join(
+        path.read_text("utf-8")
+        for folder in (ROOT / "nuke_plugin", ROOT / "tests" / "mattebridge_nuke", ROOT / "tests" / "fake_nuke")
+        for path in folder.rglob("*.*")
+        if path.suffix in (".py", ".gizmo")
+    )
+    classes = [cls for cls in subclasses(Guarded) if cls.STUB and cls.__module__.startswith("fakenuke")]
+    names = {name for cls in classes for name in vars(cls) if not name.startswith("_") and name != "STUB"}
+    with FakeNuke() as running:
+        names |= {name for name in vars(running.module) if name[0] != "_" and not name.endswith("_Knob")}
+    assert {name for name in names if not re.search(rf"\.{name}\b", called)} == set()
+
+
+def subclasses(cls: type[Guarded]) -> set[type[Guarded]]:
+    direct = set(cls.__subclasses__())
+    return direct.union(*map(subclasses, direct))
 
 
 def test_undo_gathers_a_named_step_and_takes_it_back(fake: FakeNuke) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ sys.path[:0] = [str(ROOT / "tests" / "fake_nuke")]
 
 from fakenuke import FakeNuke, Picture, write_exr  # noqa: E402
 from fakenuke.artist import Artist  # noqa: E402
+from fakenuke.graph import draw_graph  # noqa: E402
 from fakenuke.local_server import running_server  # noqa: E402
 from fakenuke.panel import draw_panel  # noqa: E402
 from fakenuke.shots import RGB  # noqa: E402
@@ -62,7 +64,19 @@ def finished_state(node: Any) -> None:
 
 
 def panel(node: Any) -> NDArray[np.uint8]:
-    return cv2.resize(draw_panel(node, "MatteBridge1"), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+    return half(draw_panel(node, "MatteBridge1"))
+
+
+def half(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return cv2.resize(picture, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+
+
+def graph(reads: Sequence[Any], node: Any) -> NDArray[np.uint8]:
+    """The node and what it reads, as they stand in the script."""
+    for column, read in enumerate(reads):
+        read.setXYpos(190 * column, 0)
+    node.setXYpos(190, 120)
+    return half(draw_graph([*reads, node]))
 
 
 def write_frames(folder: Path) -> Float32:
@@ -100,7 +114,9 @@ def main() -> None:
         write_frames(folder)
         nuke: Any = fake.module
         reads = [
-            nuke.nodes.Read(file=f"{scratch}/{name}.%04d.exr", first=FRAMES[0], last=FRAMES[-1], raw=True)
+            nuke.nodes.Read(
+                file=f"{scratch}/{name}.%04d.exr", first=FRAMES[0], last=FRAMES[-1], raw=True, name=f"Read_{name}"
+            )
             for name in ("plate", "mask")
         ]
         node = nuke.nodes.MatteBridge(inputs=reads, make_fgr=True)
@@ -114,7 +130,9 @@ def main() -> None:
         run = artist.press("matte_range", 300)
         if run.error is not None:
             raise run.error
-        node.setInput(4, nuke.nodes.Read(file=f"{scratch}/bg.exr", first=1, last=1, raw=True))
+        background = nuke.nodes.Read(file=f"{scratch}/bg.exr", first=1, last=1, raw=True, name="Read_background")
+        node.setInput(4, background)
+        cv2.imwrite(str(IMAGES / "node-graph.png"), graph([*reads, background], node))
         artist.set(rgb_from="over background")
         columns = ("plate input", "mask input", "matte", "over background")
         write_sheet(IMAGES / "node-result.png", [("", result_rows(fake, artist, FRAMES[2]))], columns)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import runpy
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +121,8 @@ def test_jobs_of_a_script_are_listed_as_plans_and_can_be_run(
         ]
         assert jobs[0].renders == ()
         assert [(spec.role, spec.spans) for spec in jobs[1].renders] == [("mask", ((1001, 1004),))]
-        assert jobs[0].command()[:4] == ["mattebridge", "matte", "--plate", shot.pattern("plate")]
+        assert jobs[0].command()[:2] == ["mattebridge", "matte"]
+        assert f"--plate={shot.pattern('plate')}" in jobs[0].command()
         assert render.session.executed == []
         with Client.connect() as client:
             assert client.check(**jobs[0].request).problems == ()
@@ -139,29 +142,121 @@ def test_jobs_of_knows_a_version_that_an_artist_has_finished(fake: FakeNuke, ser
     assert (job.version, str(job.missing)) == ("v002", "1001-1004")
 
 
-def test_the_same_command_works_in_a_shell(fake: FakeNuke, server: LocalServer, shot: Shot) -> None:
-    import mattebridge_nuke
+def test_the_recipe_of_the_guide_makes_the_mattes_and_renders(
+    server: LocalServer, shot: Shot, farm: FakeNuke, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """docs/compositor.md, On the farm: its lines are run, and what they print is run in a shell's stead."""
     from mattebridge.cli import main
 
-    shot.script(fake, model="identity")
-    (job,) = mattebridge_nuke.jobs_of()
-    assert main([*job.command()[1:], "--json"]) == 0
-    assert Path(str(job.request["out"]).replace("%04d", "1004")).exists()
+    with FakeNuke(gui=True, plugin_folders=farm.session.plugin_folders) as desk:
+        node = shot.script(desk, model="identity")
+        node.setInput(1, desk.module.nodes.Grade(inputs=[node.input(1)], multiply=0.5))
+        write_above(desk, node, shot)
+        desk.module.scriptSaveAs(f"{shot.folder.as_posix()}/shot.nk")
+    monkeypatch.chdir(shot.folder)
+    text = (PLUGIN.parent / "docs" / "compositor.md").read_text("utf-8")
+    (recipe,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    with FakeNuke(gui=False, plugin_folders=farm.session.plugin_folders) as render:
+        runpy.run_path(str(PLUGIN / "init.py"))
+        exec(compile(recipe, "compositor.md", "exec"), {})
+        (command,) = [line for line in capsys.readouterr().out.splitlines() if line]
+        assert main([*shlex.split(command)[1:], "--json"]) == 0
+        from mattebridge_nuke import farm as node_farm
+
+        assert node_farm.take_results("shot.nk") == ["MatteBridge1"]
+        render.module.execute(render.module.toNode("Write1"), 1001, 1004)
+        assert [line for line in render.session.printed if FATAL.match(line)] == []
 
 
-def test_inputs_of_a_job_can_be_rendered_in_a_terminal(server: LocalServer, shot: Shot, terminal: FakeNuke) -> None:
+def test_a_command_says_everything_that_its_request_says(
+    fake: FakeNuke, server: LocalServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mattebridge_nuke
+    from mattebridge.cli import matte
+    from mattebridge.requests import make_request
+
+    shot = Shot(tmp_path, -3, -1, views=("left", "right"))
+    knobs = {"make_fgr": True, "make_cleanplate": True, "mask_invert": True, "mask_channel": "red", "mask_fit": "crop"}
+    node = shot.script(fake, **knobs, which_views="all views", look="srgb", priority="batch", delivery="exr")
+    node.setInput(2, node.input(1))
+    Artist(fake, node).choose_model("gated", gain=0.5, sure=True, gate="a folder")
+    node["preset_name"].setValue("small")
+    jobs = mattebridge_nuke.jobs_of()
+    assert [(job.view, job.request["frames"]) for job in jobs] == [("left", "-3--1"), ("right", "-3--1")]
+    parser = argparse.ArgumentParser()
+    matte.add_parser(parser.add_subparsers())
+    monkeypatch.setenv("OCIO", "/another/config/of/the/farm.ocio")
+    for job in jobs:
+        asked = matte.request_of(parser.parse_args(job.command()[1:]), "matte")
+        assert asked == make_request(**job.request)
+        assert (asked.params["gain"], asked.preset, asked.core) == (0.5, "small", asked.mask)
+
+
+def test_what_a_farm_made_is_known_taken_and_rendered(server: LocalServer, shot: Shot, terminal: FakeNuke) -> None:
     node = shot.script(terminal, model_name="identity", always_render=True)
     import mattebridge_nuke
     from mattebridge_nuke import farm
 
     (job,) = mattebridge_nuke.jobs_of()
-    assert farm.render_inputs(node.name()) == 8
-    assert farm.render_inputs(node.name()) == 0
+    assert farm.prepare(node.name()) == 8
+    assert farm.prepare(node.name()) == 0
+    (again,) = mattebridge_nuke.jobs_of()
+    assert (again.request, str(again.missing)) == (job.request, "1001-1004")
+    assert farm.take_results() == [], "nothing was made yet"
     with Client.connect() as client:
         client.matte(**job.request).wait()
-    assert Path(str(job.request["out"]).replace("%04d", "1002")).exists()
+    (made,) = mattebridge_nuke.jobs_of()
+    assert (made.version, made.complete) == ("v001", True), "the same job, and it is done"
+    assert farm.take_results() == ["MatteBridge1"]
+    assert node["alpha_path"].value() == job.request["out"]
+    terminal.module.execute(write_above(terminal, node, shot), 1001, 1004)
+
+
+def test_an_artist_finds_what_the_farm_made(server: LocalServer, shot: Shot, fake: FakeNuke) -> None:
+    artist = Artist(fake, shot.script(fake, model="identity"))
+    import mattebridge_nuke
+    from mattebridge_nuke import farm
+
+    farm.prepare("MatteBridge1")
+    (job,) = mattebridge_nuke.jobs_of()
+    with Client.connect() as client:
+        client.matte(**job.request).wait()
+    fake.press(artist.node, "reload")
+    assert artist.node["version"].values() == ["none", "v001"]
+    assert not artist.value("has_matte"), "nothing is chosen for the artist"
+    artist.set(version="v001")
+    assert artist.value("alpha_path") == job.request["out"]
+    artist.press("matte_range")
+    assert artist.value("version_name") == "v001"
+    assert artist.value("status").startswith("v001: 0 frames made, 4 kept")
+
+
+def test_a_node_that_is_not_there_cannot_be_prepared(shot: Shot, terminal: FakeNuke) -> None:
+    shot.script(terminal)
+    from mattebridge_nuke import farm
+
     with pytest.raises(InputError, match="no MatteBridge node Nobody"):
-        farm.render_inputs("Nobody")
+        farm.prepare("Nobody")
+
+
+@pytest.mark.parametrize("made", [(), ("fgr",), ("fgr", "cleanplate")])
+def test_a_submitter_that_collects_every_file_knob_finds_files_and_nothing_else(
+    terminal: FakeNuke, shot: Shot, made: tuple[str, ...]
+) -> None:
+    """As Deadline Cloud does: every non-empty file knob of every enabled node, inside groups too, is an input file."""
+    node = shot.script(terminal, folder=shot.folder.as_posix())
+    shot.store(node)
+    for role in made:
+        node[f"{role}_path"].setValue(shot.pattern("plate"))
+        node[f"has_{role}"].setValue(True)
+    paths = {
+        knob.getEvaluatedValue()
+        for one in terminal.module.allNodes(recurseGroups=True)
+        if not ("disable" in one.knobs() and one["disable"].value())
+        for knob in one.allKnobs()
+        if knob.Class() == "File_Knob" and knob.value()
+    }
+    assert paths == {shot.path(name, 1001).as_posix() for name in ("plate", "mask")}
 
 
 def test_a_node_inside_a_group_is_listed_and_rendered_there(shot: Shot, terminal: FakeNuke) -> None:
@@ -174,5 +269,5 @@ def test_a_node_inside_a_group_is_listed_and_rendered_there(shot: Shot, terminal
     from mattebridge_nuke import farm
 
     assert [job.node for job in mattebridge_nuke.jobs_of()] == ["MatteBridge1", "Shot_tools.MatteBridge1"]
-    assert farm.render_inputs("Shot_tools.MatteBridge1") == 8
+    assert farm.prepare("Shot_tools.MatteBridge1") == 8
     assert (shot.folder / "mattebridge" / "Shot_tools_MatteBridge1" / "inputs" / "plate.1001.exr").exists()

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fakenuke import FakeNuke
-from fakenuke.artist import Artist
+from fakenuke.artist import Artist, alpha_of
 from fakenuke.local_server import LocalServer
 from fakenuke.shots import Shot
 
@@ -66,9 +67,9 @@ def test_make_mask_asks_for_a_track_without_needing_a_mask(
     requests: list[Any] = []
     check = Bridge.check
 
-    def remember(self: Bridge, request: Any) -> CheckResult:
-        requests.append(request)
-        return check(self, request)
+    def remember(self: Bridge, asked: Any) -> CheckResult:
+        requests.extend(asked := list(asked))
+        return check(self, asked)
 
     monkeypatch.setattr(Bridge, "check", remember)
     artist.press("make_mask")
@@ -99,3 +100,30 @@ def test_points_are_pixels_of_the_full_format_in_proxy_mode_too(fake: FakeNuke, 
     artist = Artist(fake, Shot(tmp_path, 1001, 1002).script(fake))
     fake.module.root().setProxy(True)
     assert host.format_of(artist.node.input(0)) == (64, 48)
+
+
+def test_a_made_mask_becomes_the_mask_and_is_matted(
+    fake: FakeNuke, server: LocalServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shot = Shot(tmp_path, 1001, 1004)
+    artist = Artist(fake, shot.script(fake, object_name="hero", mask_frame=1002, point1=[32, 12], kind1="subject"))
+    artist.node.setInput(1, None)
+    import mattebridge_nuke.run
+
+    monkeypatch.setattr(mattebridge_nuke.run, "TRACKER", "pointed")
+    steps = artist.undo_names()
+    run = artist.press("make_mask")
+    assert run.error is None, run.error
+    assert artist.undo_names() == [*steps, "MatteBridge1 mask v001"]
+    assert (artist.value("mask_from"), artist.value("has_matte")) == ("made mask", False)
+    made = alpha_of(artist.value("mask_path"), 1003)
+    assert (made[36, 32], made[12, 32]) == (1, 0), "the point is 12 pixels above the lower edge"
+    assert (alpha_of(artist.value("mask_path"), 1001) != made).any(), "the disc moves"
+    artist.set(rgb_from="made mask")
+    shot.store(artist.node)
+    np.testing.assert_array_equal(fake.session.picture_of(artist.node, 1003).plane("rgba.green"), made)
+    artist.set(model="identity")
+    assert artist.press("matte_range").error is None
+    for frame in (1001, 1003):
+        expected = alpha_of(artist.value("mask_path"), frame)
+        np.testing.assert_array_equal(alpha_of(artist.value("alpha_path"), frame), expected)

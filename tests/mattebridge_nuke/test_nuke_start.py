@@ -17,31 +17,34 @@ PLUGIN = ROOT / "nuke_plugin"
 MODULES = sorted((PLUGIN / "mattebridge_nuke").glob("*.py"))
 
 START = """
-import json, sys
+import json, sys, time
 sys.path[:0] = {paths}
 from fakenuke import FakeNuke
 with FakeNuke(gui=True) as fake:
     import nuke, importlib.util
     before = set(sys.modules)
+    clock = time.process_time()
     for name in ("init.py", "menu.py"):
         source = open({plugin!r} + "/" + name).read()
         exec(compile(source, name, "exec"), {{"__name__": "__main__"}})
+    took_s = time.process_time() - clock
     started = sorted(set(sys.modules) - before)
     import mattebridge_nuke
     node = nuke.nodes.Grade()
     imported = sorted(name for name in sys.modules if name.split(".")[0] in ("zmq", "msgpack"))
-    print(json.dumps([started, imported, fake.session.printed]))
+    print(json.dumps([started, imported, fake.session.printed, took_s]))
 """
 
 
-def test_starting_nuke_imports_nothing_of_ours() -> None:
+def test_starting_nuke_imports_nothing_of_ours_and_takes_no_time() -> None:
     paths = [str(PLUGIN), str(ROOT / "tests" / "fake_nuke")]
     script = START.format(paths=paths, plugin=str(PLUGIN))
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    started, imported, printed = json.loads(ended.stdout)
+    started, imported, printed, took_s = json.loads(ended.stdout)
     assert [name for name in started if not name.startswith(("importlib", "_"))] == []
     assert imported == []
     assert printed == []
+    assert took_s < 0.02
 
 
 def test_a_new_node_and_its_callbacks_load_no_socket_library(fake: FakeNuke, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,7 +60,10 @@ def test_a_new_node_and_its_callbacks_load_no_socket_library(fake: FakeNuke, mon
 def test_the_menu_offers_the_node_and_never_raises(fake: FakeNuke, terminal: FakeNuke) -> None:
     sys.modules["nuke"] = fake.module
     runpy.run_path(str(PLUGIN / "menu.py"))
-    assert fake.session.menu_commands == {"Nodes/Keyer/MatteBridge": "nuke.createNode('MatteBridge')"}
+    (path, command), *others = fake.session.menu_commands.items()
+    assert (path, others) == ("Nodes/Keyer/MatteBridge", [])
+    exec(command, {"nuke": fake.module})
+    assert fake.module.toNode("MatteBridge1").Class() == "MatteBridge"
     sys.modules["nuke"] = terminal.module
     runpy.run_path(str(PLUGIN / "menu.py"))
     (line,) = terminal.session.printed

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fakenuke import FakeNuke
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mattebridge.errors import FrameError, UsageError
+from mattebridge.errors import FrameError, MatteBridgeError, UsageError
 from mattebridge.frames import FrameSet
 from mattebridge_nuke import frame_keys, node_settings, script_colour, status_text, versions
 from mattebridge_nuke.node_settings import NodeSettings
@@ -69,6 +72,13 @@ def test_the_config_is_found_as_nuke_finds_it(
     assert colour.config == config
     assert text in colour.text
     assert colour.space == ("scene_linear" if config not in ("nuke-default", "") else "")
+
+
+def test_a_new_node_says_its_working_space(fake: FakeNuke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OCIO", raising=False)
+    assert fake.module.nodes.MatteBridge()["working_space"].value().startswith("linear Rec.709 (Nuke's own")
+    monkeypatch.setenv("OCIO", "/studio/config.ocio")
+    assert fake.module.nodes.MatteBridge()["working_space"].value() == "scene_linear of config.ocio ($OCIO)"
 
 
 def test_only_the_variables_of_the_config_travel(tmp_path: Path) -> None:
@@ -133,9 +143,9 @@ def test_a_record_reads_back_as_it_was_written(tmp_path: Path) -> None:
 
 def test_a_digest_finds_its_version_again_and_anything_else_is_next(tmp_path: Path) -> None:
     found = [version(tmp_path, 1), version(tmp_path, 4)]
-    assert versions.number_for(found, "d1") == 1
-    assert versions.number_for(found, "other") == 5
-    assert versions.number_for([], "other") == 1
+    assert versions.matching(found, lambda model: "d1") == found[0]
+    assert versions.matching(found, lambda model: "other") is None
+    assert (versions.next_number(found), versions.next_number([])) == (5, 1)
     assert versions.before(found, 5) == found[1]
     assert versions.before(found, 1) is None
 
@@ -163,18 +173,15 @@ def test_carrying_over_never_replaces_a_frame(tmp_path: Path) -> None:
     assert 2 not in {item.frame for item in versions.carry_over(old, new, ("main",))}
 
 
-@pytest.mark.parametrize(
-    ("path", "expected"),
-    [
-        ("/show/comp/v012/mattebridge/N/v001/N.%04d.exr", "/show/comp/v012/mattebridge/N/v003/N.%04d.exr"),
-        ("/m/N/v001/fgr/N_fgr.%V.%04d.exr", "/m/N/v003/fgr/N_fgr.%V.%04d.exr"),
-        ("/m/N/final/N.%04d.exr", "/m/N/final/N.%04d.exr"),
-        ("", ""),
-    ],
-)
-def test_a_path_moves_to_another_version_by_its_last_version_folder(path: str, expected: str) -> None:
-    assert versions.repath(path, "v003") == expected
-    assert versions.version_in(expected) == ("v003" if "/v003/" in expected else "")
+def test_a_version_opened_without_a_server_fits_every_model_version(tmp_path: Path) -> None:
+    def digest_of(model: str) -> str:
+        return f"digest of {model}"
+
+    made = replace(version(tmp_path, 1), digest=digest_of("edge/1"), model="edge/1")
+    opened = replace(version(tmp_path, 2), digest=digest_of(""), model="")
+    assert versions.matching([made, opened], digest_of, "edge/2") == opened
+    assert versions.matching([made], digest_of, "edge/2") is None
+    assert versions.matching([made], digest_of) == made, "nobody said which version counts"
 
 
 def test_nodes_in_groups_have_folders_of_their_own() -> None:
@@ -191,6 +198,17 @@ def test_a_failure_is_cause_then_remedy() -> None:
         FrameError("the plate is cut short", file="/p.1002.exr", frame=1002, remedy="Render it again.")
     )
     assert text.splitlines() == ["the plate is cut short (frame 1002) (/p.1002.exr).", "Render it again."]
+
+
+def every_error(cls: type[MatteBridgeError] = MatteBridgeError) -> list[type[MatteBridgeError]]:
+    return [cls, *(found for child in cls.__subclasses__() for found in every_error(child))]
+
+
+@pytest.mark.parametrize("cls", every_error(), ids=lambda cls: cls.__name__)
+def test_remedies_speak_of_knobs_and_not_of_flags(cls: type[MatteBridgeError]) -> None:
+    text = status_text.failure(cls("it went wrong"))
+    shell = re.sub("`[^`]*`", "", text)  # a command for whoever runs the server
+    assert not re.search(r"--[a-z]", shell), text
 
 
 @pytest.mark.parametrize(

@@ -175,12 +175,68 @@ def test_a_folder_that_is_not_ours_is_never_emptied(tmp_path: Path, wheels: Path
     assert (mine / "thesis.txt").exists()
 
 
-def test_a_zip_for_a_package_store_holds_the_folder(home: Path, tmp_path: Path) -> None:
-    archive = nuke_folder.pack(home / nuke_folder.FOLDER, tmp_path / "node.zip")
+def test_a_zip_for_a_package_store_holds_the_folder_and_touches_no_nuke(
+    home: Path, tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    archive = tmp_path / "node.zip"
+    assert command.main(["nuke", "install", "--zip", str(archive), "--wheels", str(wheels)]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["node.zip"]
+    installed = home / nuke_folder.FOLDER
+    files = {path for path in installed.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    wanted = {f"{nuke_folder.FOLDER}/{path.relative_to(installed).as_posix()}": path for path in files}
+    del wanted[f"{nuke_folder.FOLDER}/server_python.txt"]  # of the machine that installed it
     with zipfile.ZipFile(archive) as packed:
-        names = packed.namelist()
-    assert f"{nuke_folder.FOLDER}/init.py" in names
-    assert f"{nuke_folder.FOLDER}/vendor/zmq/__init__.py" in names
+        assert set(packed.namelist()) == set(wanted)
+        assert all(packed.read(name) == path.read_bytes() for name, path in wanted.items())
+
+
+NUKE = """#!{python}
+import os, runpy, sys
+plugin = os.environ["NUKE_PATH"].split(os.pathsep)[0]
+os.chdir(plugin)
+sys.path[:0] = [plugin, {fake!r}]
+assert sys.argv[1] == "-t", sys.argv
+from fakenuke import FakeNuke
+with FakeNuke(gui=False) as fake:
+    runpy.run_path("init.py")
+    try:
+        runpy.run_path(sys.argv[2], run_name="__main__")
+    finally:
+        print("\\n".join(fake.session.printed))
+"""
+
+
+def test_the_selftest_runs_the_installed_folder_in_nuke_s_terminal(
+    home: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    program = tmp_path / "Nuke15.1"
+    fake = str(Path(__file__).resolve().parents[1] / "fake_nuke")
+    program.write_text(NUKE.format(python=sys.executable, fake=fake))
+    program.chmod(0o755)
+    order = ["nuke", "selftest", "--nuke", str(program), "--nuke-dir", str(home)]
+    assert command.main(order) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert lines[-1].startswith("MatteBridge selftest: ")
+    assert lines[-1].endswith("steps as expected")
+    assert not [line for line in lines if "FAILED" in line]
+    gizmo = home / nuke_folder.FOLDER / "gizmos" / "MatteBridge.gizmo"
+    text = gizmo.read_text("utf-8")
+    gizmo.write_text(text.replace("$gui", "1"), "utf-8")  # as if a terminal could not be told from an interface
+    try:
+        assert command.main(order) == 1
+    finally:
+        gizmo.write_text(text, "utf-8")
+    assert "[FAILED] without a matte a render is refused" in capfd.readouterr().out
+
+
+def test_a_nuke_that_is_not_there_is_said(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    missing = str(tmp_path / "Nuke99")
+    assert command.main(["nuke", "selftest", "--nuke", missing, "--nuke-dir", str(home)]) == InputError.exit_status
+    assert missing in capsys.readouterr().err
+    empty = ["nuke", "selftest", "--nuke", sys.executable, "--nuke-dir", str(tmp_path)]
+    assert command.main(empty) == InputError.exit_status
+    assert "mattebridge nuke install" in capsys.readouterr().err
 
 
 def test_two_wheels_that_disagree_are_refused(tmp_path: Path) -> None:

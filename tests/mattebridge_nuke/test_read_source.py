@@ -11,19 +11,19 @@ from fakenuke import FakeNuke
 from fakenuke.shots import Shot
 
 from mattebridge.frames import FrameSet
-from mattebridge_nuke.read_source import ByPath, ReadFacts, ToRender, resolve, space_of
+from mattebridge_nuke.read_source import ByPath, Channel, ReadFacts, ToRender, resolve, space_of
 
 FRAMES = FrameSet.parse("1001-1004")
 PLAIN = ReadFacts("/show/plate.%04d.exr", 1001, 1004, raw=True)
 
 
-def reason(facts: ReadFacts, ocio: bool = True, is_data: bool = False) -> str:
-    found = resolve(facts, FRAMES, ocio, is_data)
+def reason(facts: ReadFacts, ocio: bool = True, channel: Channel = "rgb") -> str:
+    found = resolve(facts, FRAMES, ocio, channel)
     return found.reason if isinstance(found, ToRender) else ""
 
 
 def test_a_plain_raw_exr_goes_by_path() -> None:
-    assert resolve(PLAIN, FRAMES, True, False) == ByPath("/show/plate.%04d.exr", "")
+    assert resolve(PLAIN, FRAMES, True, "rgb") == ByPath("/show/plate.%04d.exr", "")
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_the_space_is_the_name_in_brackets(text: str, space: str) -> None:
 
 def test_the_space_travels_with_the_path() -> None:
     facts = replace(PLAIN, raw=False, colorspace="default (ACES - ACEScg)")
-    assert resolve(facts, FRAMES, True, False) == ByPath(facts.file, "ACES - ACEScg")
+    assert resolve(facts, FRAMES, True, "rgb") == ByPath(facts.file, "ACES - ACEScg")
 
 
 def test_a_space_that_nobody_names_is_rendered() -> None:
@@ -104,7 +104,25 @@ def test_without_ocio_only_linear_can_be_repeated_by_the_server() -> None:
 
 
 def test_alpha_is_data_whatever_the_space() -> None:
-    assert reason(replace(PLAIN, raw=False, colorspace="sRGB"), ocio=False, is_data=True) == ""
+    assert reason(replace(PLAIN, raw=False, colorspace="sRGB"), ocio=False, channel="alpha") == ""
+
+
+@pytest.mark.parametrize(
+    ("colorspace", "ocio", "by_path"),
+    [
+        ("scene_linear (ACES - ACEScg)", True, True),
+        ("default (ACES - ACEScg)", True, False),
+        ("Output - sRGB", True, False),
+        ("linear", False, True),
+        ("sRGB", False, False),
+    ],
+)
+def test_a_mask_in_a_colour_channel_goes_by_path_only_where_nuke_converts_nothing(
+    colorspace: str, ocio: bool, by_path: bool
+) -> None:
+    said = reason(replace(PLAIN, raw=False, colorspace=colorspace), ocio, "colour")
+    assert ("Nuke converts its colours" not in said) == by_path
+    assert reason(PLAIN, ocio, "colour") == "", "raw is never converted"
 
 
 def test_proxies_and_local_copies_resolve_to_the_original(fake: FakeNuke, tmp_path: Path) -> None:

@@ -97,6 +97,16 @@ def test_a_colour_config_that_is_not_there(fake: FakeNuke, shot: Shot, server: L
     refused(artist, "/nowhere/config.ocio")
 
 
+def test_a_plate_of_no_known_space_is_answered_with_knobs(fake: FakeNuke, shot: Shot, server: LocalServer) -> None:
+    artist = Artist(fake, shot.script(fake, model="identity"))
+    root = fake.session.root
+    root._knobs["colorManagement"].setValue("OCIO")  # type: ignore[attr-defined]
+    root._knobs["OCIO_config"].setValue("aces_1.2")  # type: ignore[attr-defined]
+    assert artist.press("matte_range").error.code == "COLOUR_SPACE_UNKNOWN"
+    refused(artist, "the colourspace knob of its Read")
+    assert "cannot be read" in artist.value("working_space")
+
+
 def test_several_problems_are_one_dialog(fake: FakeNuke, shot: Shot, server: LocalServer) -> None:
     artist = Artist(fake, shot.script(fake))
     artist.choose_model("gated", gain=7.0)

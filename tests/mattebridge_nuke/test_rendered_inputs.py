@@ -109,6 +109,16 @@ def test_a_frame_that_was_deleted_is_rendered_again_alone(artist: Artist) -> Non
     assert [(first, last) for _, first, last in artist.fake.session.executed] == [(1002, 1002)]
 
 
+def test_paths_with_expressions_are_rendered_as_they_stand(fake: FakeNuke, server: LocalServer, shot: Shot) -> None:
+    artist = Artist(fake, shot.script(fake, model="identity"))
+    artist.node.input(0)["file"].setValue("[file dirname [value root.name]]/plate.%04d.exr")
+    artist.node.input(1)["file"].setValue("[file dirname [value root.name]]/mask.%04d.exr")
+    assert artist.press("matte_range").error is None
+    assert {(first, last) for _, first, last in fake.session.executed} == {(1001, 1004)}
+    picture = fake.session.picture_of(artist.node, 1003)
+    np.testing.assert_array_equal(picture.plane("rgba.alpha"), read_exr(shot.path("mask", 1003)).plane("rgba.alpha"))
+
+
 def test_a_retimed_plate_is_matted_as_it_is_seen(fake: FakeNuke, server: LocalServer, shot: Shot) -> None:
     artist = Artist(fake, shot.script(fake, model="identity", range="custom", frames="1001-1003"))
     nuke: Any = fake.module

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -11,29 +11,44 @@ from fakenuke import FakeNuke, operators
 CHECKLIST = Path(__file__).resolve().parents[2] / "docs" / "nuke-checklist.md"
 
 
-def test_every_step_passes_in_the_fake(terminal: FakeNuke) -> None:
+@pytest.fixture
+def started(terminal: FakeNuke) -> FakeNuke:
+    """`nuke -t` that has read our init.py."""
+    runpy.run_path(str(CHECKLIST.parents[1] / "nuke_plugin" / "init.py"))
+    return terminal
+
+
+def test_every_step_passes_in_the_fake(started: FakeNuke) -> None:
     from mattebridge_nuke import selftest
 
     failed = selftest.run()
-    lines = terminal.session.printed
+    lines = started.session.printed
     assert [line for line in lines if "FAILED" in line] == []
     assert failed == 0
-    assert len(lines) == len(selftest.STEPS) + 2
-    assert not [line for line in lines if re.match(".*Error:|.*ERROR:", line)]
+    (error,) = [line for line in lines if line.startswith("ERROR:")]
+    assert len(lines) == len(selftest.STEPS) + 2 + 1
+    assert "ERROR: line" in lines[lines.index(error) + 1], "the next line says what the line is for"
+
+
+def test_an_init_that_nuke_did_not_read_is_noticed(terminal: FakeNuke) -> None:
+    from mattebridge_nuke import selftest
+
+    assert selftest.run() == 1
+    assert "found not named" in next(line for line in terminal.session.printed if "[FAILED]" in line)
 
 
 def test_a_nuke_with_another_knob_is_noticed_and_the_rest_goes_on(
-    terminal: FakeNuke, monkeypatch: pytest.MonkeyPatch
+    started: FakeNuke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mattebridge_nuke import selftest
 
     read = {name: kind for name, kind in operators.KNOBS["Read"].items() if name != "frame_mode"}
     monkeypatch.setitem(operators.KNOBS, "Read", read)
     assert selftest.run() >= 1
-    (line,) = [line for line in terminal.session.printed if "knobs that are looked at" in line]
+    (line,) = [line for line in started.session.printed if "knobs that are looked at" in line]
     assert "[FAILED]" in line
     assert "frame_mode" in line
-    assert "steps as expected" in terminal.session.printed[-1]
+    assert "steps as expected" in started.session.printed[-1]
 
 
 def test_the_checklist_names_every_step(fake: FakeNuke) -> None:

@@ -35,6 +35,31 @@ def test_all_views_are_matted_into_one_version(fake: FakeNuke, server: LocalServ
     np.testing.assert_array_equal(picture.plane("rgba.alpha"), right)
 
 
+def test_what_one_view_lacks_is_said_before_the_other_is_made(fake: FakeNuke, server: LocalServer, shot: Shot) -> None:
+    shot.path("plate", 1003, "right").unlink()
+    artist = Artist(fake, shot.script(fake, model="identity", which_views="all views"))
+    assert artist.press("matte_range").error is not None
+    assert "1003" in artist.value("status")
+    assert not (shot.folder / "mattebridge").exists(), "nothing was made of the left view"
+
+
+def test_both_views_go_through_the_connection_too(fake: FakeNuke, server: LocalServer, shot: Shot) -> None:
+    artist = Artist(fake, shot.script(fake, which_views="all views", delivery="exr"))
+    artist.choose_model("gated")
+    run = artist.press("matte_range")
+    assert run.error is None, run.error
+    pattern = artist.value("alpha_path")
+    np.testing.assert_allclose(alpha_of(pattern, 1002, "right"), alpha_of(pattern, 1002, "left") / 2, atol=1e-3)
+
+
+def test_a_path_with_a_view_serves_a_script_with_one(fake: FakeNuke, server: LocalServer, shot: Shot) -> None:
+    artist = Artist(fake, shot.script(fake, model="identity"))
+    fake.session.root._knobs["views"].setValue("left")  # type: ignore[attr-defined]
+    run = artist.press("matte_range")
+    assert run.error is None, run.error
+    assert "%V" not in artist.value("alpha_path")
+
+
 def test_both_views_are_made_under_one_plan(
     fake: FakeNuke, server: LocalServer, shot: Shot, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from fakenuke import FakeNuke
 from fakenuke.artist import Artist, alpha_of, frames_in
+from fakenuke.graph import label_of
 from fakenuke.local_server import LocalServer
 from fakenuke.shots import Shot
 
@@ -117,18 +118,23 @@ def test_an_incomplete_version_is_not_shown_and_the_old_one_stays(artist: Artist
     assert "/v001/" in artist.value("alpha_path")
 
 
-def test_preview_partial_switches_at_once(artist: Artist, tmp_path: Path) -> None:
+def test_preview_partial_switches_while_the_rest_is_made(artist: Artist, tmp_path: Path) -> None:
     artist.press("matte_range")
     gate = tmp_path / "gate"
     gate.mkdir()
-    (gate / "1001").touch()
     artist.set(preview_partial=True, p_gated__gain=0.5, p_gated__gate=gate.as_posix())
     run = artist.begin("matte_range")
-    artist.until(lambda: len(run._confirmed) == 1)
+    steps = artist.undo_names()
+    (gate / "1001").touch()
+    artist.until(lambda: artist.value("version_name") == "v002")
+    (gate / "1002").touch()
+    artist.until(lambda: artist.value("node_label") == "v002  2 of 12")
+    assert not run.finished.is_set()
     run.cancel()
     artist.until(run.finished.is_set)
     assert artist.value("version_name") == "v002"
-    assert artist.value("node_label") == "v002  1 of 12"
+    assert artist.value("node_label") == "v002  2 of 12"
+    assert artist.undo_names() == [*steps, "MatteBridge1 v002"], "one step, however often it is looked at"
 
 
 def test_one_frame_of_a_new_version_is_announced_and_not_shown(artist: Artist) -> None:
@@ -150,6 +156,32 @@ def test_the_version_menu_goes_back_and_forth_as_one_undo_step(artist: Artist) -
     assert "comp v012" not in artist.value("alpha_path"), "the studio's own version folders are none of ours"
     artist.fake.session.undo.undo()
     assert "/v002/" in artist.value("alpha_path")
+
+
+def test_a_chosen_version_brings_its_range_and_its_files(artist: Artist, shot: Shot) -> None:
+    artist.set(range="custom", frames="1001-1004")
+    artist.press("matte_range")
+    artist.set(range="input", make_fgr=True)
+    artist.press("matte_range")
+    assert (artist.value("result_last"), artist.value("has_fgr")) == (1012, True)
+    artist.set(version="v001")
+    assert (artist.value("result_last"), artist.value("has_fgr"), artist.value("fgr_path")) == (1004, False, "")
+    artist.set(version="v002")
+    assert (artist.value("result_last"), artist.value("has_fgr")) == (1012, True)
+
+
+def test_a_script_that_is_opened_again_says_which_version_it_shows(artist: Artist, shot: Shot) -> None:
+    artist.press("matte_range")
+    artist.fake.module.scriptSaveAs(f"{shot.folder.as_posix()}/later.nk")
+    with FakeNuke(gui=True, plugin_folders=artist.fake.session.plugin_folders) as later:
+        later.module.scriptOpen(f"{shot.folder.as_posix()}/later.nk")
+        node = later.module.toNode("MatteBridge1")
+        assert node["status"].value() == "v001 as saved with the script; Reload looks for stale frames"
+        assert label_of(node) == ["MatteBridge1", "v001"]
+        steps = list(later.session.undo.steps)
+        later.press(node, "reload")
+        assert label_of(node) == ["MatteBridge1", "v001  12 frames"]
+        assert later.session.undo.steps == steps, "nothing to take back"
 
 
 def test_compare_shows_another_version_against_this_one(artist: Artist) -> None:

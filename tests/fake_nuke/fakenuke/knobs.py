@@ -19,7 +19,6 @@ FLAGS = {
     "NO_UNDO": NO_UNDO,
     "HIDDEN": HIDDEN,
 }
-TABBEGINGROUP, TABENDGROUP = 1, -1
 
 
 class Knob(Guarded):
@@ -65,9 +64,6 @@ class Knob(Guarded):
     def label(self) -> str:
         return self._label
 
-    def setLabel(self, label: str) -> None:
-        self._label = label
-
     def tooltip(self) -> str:
         return self._tooltip
 
@@ -76,12 +72,6 @@ class Knob(Guarded):
 
     def node(self) -> Optional[Node]:
         return self._node
-
-    def setFlag(self, flag: int) -> None:
-        self._flags |= flag
-
-    def clearFlag(self, flag: int) -> None:
-        self._flags &= ~flag
 
     def getFlag(self, flag: int) -> bool:
         return bool(self._flags & flag)
@@ -106,9 +96,6 @@ class Knob(Guarded):
 
     def toScript(self, quote: bool = True) -> str:
         return ""
-
-    def fromScript(self, script: str) -> None:
-        self._load(tcl.Word(script, "braced", 0))
 
     def _load(self, word: tcl.Word) -> None:
         """Take the value as it stands in a script."""
@@ -138,9 +125,6 @@ class String_Knob(Knob):
         return self._text
 
     def getValue(self) -> str:
-        return self._text
-
-    def getText(self, oc: object = None) -> str:
         return self._text
 
     def setValue(self, val: str, view: Optional[str] = None) -> None:
@@ -179,6 +163,9 @@ class Text_Knob(String_Knob):
 class EvalString_Knob(String_Knob):
     STUB = "EvalString_Knob"
 
+    def evaluate(self) -> str:
+        return self._evaluated()
+
 
 class Multiline_Eval_String_Knob(EvalString_Knob):
     STUB = "Multiline_Eval_String_Knob"
@@ -197,18 +184,6 @@ class File_Knob(EvalString_Knob):
         if self._node is None:
             return self._text
         return self._node._session.fill_path(self._evaluated())
-
-    def fromUserText(self, text: str) -> None:
-        """`path first-last` as typed into the knob: the range goes to first, last and their originals."""
-        head, _, tail = text.rpartition(" ")
-        first, dash, last = tail.rpartition("-")
-        if not (head and dash and first.lstrip("-").isdigit() and last.lstrip("-").isdigit()):
-            self.setValue(text)
-            return
-        self.setValue(head)
-        for name, number in (("first", first), ("last", last), ("origfirst", first), ("origlast", last)):
-            if self._node is not None and name in self._node._knobs:
-                self._node._knobs[name].setValue(int(number))  # type: ignore[attr-defined]
 
 
 class Script_Knob(String_Knob):
@@ -267,9 +242,6 @@ class Link_Knob(Knob):
         if inner is None or knob not in inner._knobs:
             raise ValueError(f"{self._name} links to {self._link}, which does not exist")
         return inner._knobs[knob]
-
-    def getLink(self) -> str:
-        return self._link
 
     def getLinkedKnob(self) -> Knob:
         return self._target()

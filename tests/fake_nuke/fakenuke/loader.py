@@ -234,13 +234,12 @@ def load_script(session: Session, text: str) -> None:
 
 
 def created(session: Session, node: Node) -> None:
-    """Run the node's own onCreate, then the registered ones."""
+    """Run the node's own onCreate."""
     own = node._knobs["onCreate"]
     assert isinstance(own, String_Knob)
     session.current.append((node, None))
     try:
         if own._text:
             session.run_script(node, own._text)
-        session.notify("Create", node)
     finally:
         session.current.pop()

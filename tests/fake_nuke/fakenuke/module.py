@@ -10,8 +10,8 @@ from typing import Any, Optional, Union
 
 from . import knobs, loader, number_knobs, stubs
 from .guard import Guarded
-from .node import Gizmo, Group, Node
-from .session import FrameRange, Session
+from .node import Group, Node
+from .session import Session
 
 
 class FakeModule(types.ModuleType):
@@ -31,24 +31,16 @@ def build(session: Session) -> FakeModule:
         "GUI": session.gui,
         "INVISIBLE": knobs.INVISIBLE,
         "DO_NOT_WRITE": knobs.DO_NOT_WRITE,
-        "NO_UNDO": knobs.NO_UNDO,
         "STARTLINE": knobs.STARTLINE,
-        "TABBEGINGROUP": knobs.TABBEGINGROUP,
-        "TABENDGROUP": knobs.TABENDGROUP,
         "REPLACE": 2,
         "INPUTS": 1,
-        "NUKE_VERSION_MAJOR": 15,
         "NUKE_VERSION_STRING": "15.1v3",
-        "env": {"NukeVersionString": "15.1v3", "gui": session.gui},
         "Node": Node,
         "Group": Group,
-        "Gizmo": Gizmo,
         "Knob": knobs.Knob,
-        "FrameRange": FrameRange,
         "root": lambda: session.root,
         "thisNode": lambda: session.current[-1][0],
         "thisKnob": lambda: session.current[-1][1],
-        "thisGroup": lambda: session.groups[-1] if session.groups else session.root,
         "views": session.views,
         "thisView": lambda: session.context.view,
         "nodes": _Nodes(session),
@@ -58,7 +50,7 @@ def build(session: Session) -> FakeModule:
     names.update({cls.__name__: cls for cls in _knob_classes()})
     names.update(_calls(session))
     names.update(_callbacks(session))
-    stubs.require_names(set(names) - {"nodes", "env"})
+    stubs.require_names(set(names) - {"nodes"})
     for name, value in names.items():
         setattr(module, name, value)
     return module
@@ -211,15 +203,9 @@ def _calls(session: Session) -> dict[str, Callable[..., Any]]:
         loader.load_script(session, Path(filename).read_text("utf-8"))
         session.root._knobs["name"].setValue(filename)  # type: ignore[attr-defined]
 
-    def ask(prompt: str) -> bool:
-        session.messages.append(prompt)
-        return session.answers.pop(0)
-
-    def create_node(typ: str, knobs: str = "", inpanel: bool = True) -> Node:
+    def create_node(typ: str) -> Node:
         node = session.create(typ)
         loader.created(session, node)
-        if inpanel:
-            node.showControlPanel()
         return node
 
     def choice(title: str, prompt: str, options: list[str], default: int = 0) -> int:
@@ -237,16 +223,13 @@ def _calls(session: Session) -> dict[str, Callable[..., Any]]:
         "executeInMainThread": in_main,
         "scriptSaveAs": main_only(script_save_as),
         "scriptOpen": main_only(script_open),
-        "scriptName": lambda: session.root._value("name"),
         "message": gui_only(session.messages.append),
-        "ask": gui_only(ask),
         "choice": gui_only(choice),
         "menu": gui_only(lambda name: _Menu(session, name)),
         "createNode": gui_only(create_node),
         "activeViewer": gui_only(lambda: _Viewer(session) if session.has_viewer else None),
         "tprint": lambda *words: session.printed.append(" ".join(map(str, words))),
         "pluginAddPath": lambda args, addToSysPath=True: _add_path(session, args),
-        "addFormat": lambda s: None,
     }
 
 
@@ -303,7 +286,7 @@ def _add_path(session: Session, paths: Union[str, list[str]]) -> None:
         session.plugin_folders.append(Path(path))
 
 
-EVENTS = {"OnCreate": "Create", "KnobChanged": "KnobChanged", "BeforeRender": "BeforeRender"}
+EVENTS = {"KnobChanged": "KnobChanged", "BeforeRender": "BeforeRender"}
 
 
 def _callbacks(session: Session) -> dict[str, Callable[..., None]]:

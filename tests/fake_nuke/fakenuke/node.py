@@ -52,9 +52,6 @@ class Node(Guarded):
         above = self._parent
         return self._name if above is None or above._parent is None else f"{above.fullName()}.{self._name}"
 
-    def setName(self, name: str, uncollide: bool = True, updateExpressions: bool = False) -> None:
-        self._name = self._parent._free_name(name) if self._parent is not None and uncollide else name
-
     def parent(self) -> Optional[Group]:
         return self._parent
 
@@ -80,10 +77,6 @@ class Node(Guarded):
         self._knobs[knob._name] = knob
         self._session.undo.record(f"add {knob._name}", lambda: self._knobs.pop(knob._name, None))
 
-    def removeKnob(self, knob: Knob) -> None:
-        self._knobs.pop(knob._name)
-        self._session.undo.record(f"remove {knob._name}", lambda: self._knobs.update({knob._name: knob}))
-
     def input(self, index: int) -> Optional[Node]:
         return self._inputs[index] if index < len(self._inputs) else None
 
@@ -99,9 +92,6 @@ class Node(Guarded):
         self._inputs[i] = node
         self._session.undo.record(f"input of {self._name}", lambda: self._inputs.__setitem__(slice(None), before))
         return True
-
-    def connectInput(self, i: int, node: Optional[Node]) -> bool:
-        return self.setInput(i, node)
 
     def dependencies(self, mask: int = 0) -> list[Node]:
         return [node for node in self._inputs if node is not None]
@@ -165,15 +155,6 @@ class Node(Guarded):
 
     def error(self) -> bool:
         return False
-
-    def isLocalized(self) -> bool:
-        return bool(self._session.localised(self._value("file"))) if "file" in self._knobs else False
-
-    def showControlPanel(self, forceFloat: bool = False) -> None:
-        self._session.panels.append(self._name)
-
-    def writeKnobs(self, flags: int = 0) -> str:
-        return "\n".join(f"{knob._name} {knob.toScript()}" for knob in self._knobs.values() if not knob._is_default())
 
     # -- the fake's own ------------------------------------------------------------------------------------------
 
@@ -347,20 +328,8 @@ class Root(Group):
     def fullName(self) -> str:
         return "root"
 
-    def modified(self) -> bool:
-        return True
-
     def format(self) -> Any:
         return self._session.root_format
-
-    def firstFrame(self) -> int:
-        return int(self._value("first_frame"))
-
-    def lastFrame(self) -> int:
-        return int(self._value("last_frame"))
-
-    def setFrame(self, frame: int) -> None:
-        self._session.context = self._session.context.at(frame=frame)
 
     def proxy(self) -> bool:
         return bool(self._value("proxy"))

@@ -77,14 +77,6 @@ class Array_Knob(Knob):
     def max(self) -> float:
         return self._range[1]
 
-    def setDefaultValue(self, values: list[float]) -> None:
-        self._default = [float(item) for item in values]
-
-    def defaultValue(self) -> float:
-        first = self._default[0]
-        assert isinstance(first, float)
-        return first
-
     def toScript(self, quote: bool = True) -> str:
         texts = ["{" + cell + "}" if isinstance(cell, str) else f"{cell:.9g}" for cell in self._cells]
         body = " ".join(texts)
@@ -149,7 +141,6 @@ class Enumeration_Knob(Array_Knob):
     def __init__(self, name: str, label: Optional[str] = None, items: Optional[list[str]] = None) -> None:
         super().__init__(name, label)
         self._items = list(items or [])
-        self._user_items = False
 
     def value(self, index: int = 0) -> str:
         at = int(self._number())
@@ -161,12 +152,11 @@ class Enumeration_Knob(Array_Knob):
     def values(self) -> list[str]:
         return list(self._items)
 
-    def numValues(self) -> int:
-        return len(self._items)
-
     def setValues(self, items: list[str]) -> None:
-        self._items = list(items)
-        self._user_items = True
+        """The number stays, so that another item may be chosen all of a sudden: the worst that Nuke could do."""
+        before, self._items = self.value(), list(items)
+        if self._node is not None and self.value() != before:
+            self._node._session.knob_changed(self._node, self)
 
     def setValue(self, val: Any, chan: int = -1) -> bool:
         if isinstance(val, str):

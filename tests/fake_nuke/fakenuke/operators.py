@@ -99,7 +99,7 @@ def compute(node: Node) -> Picture:
         if node._disabled() and node._inputs and node._inputs[0] is not None:
             return node._inputs[0]._picture()
         return output._picture()
-    if node._disabled() and node._class != "Read":
+    if node._disabled():
         return _above(node, 0)
     operation = OPERATIONS.get(node._class)
     return operation(node) if operation else _above(node, 0)

@@ -61,9 +61,6 @@ class FrameRange(Guarded):
     def last(self) -> int:
         return self._range[1]
 
-    def increment(self) -> int:
-        return self._range[2]
-
 
 class Session:
     """Everything that a test may look at or prepare is public here; scripts see only `FakeNuke`'s module."""
@@ -78,12 +75,10 @@ class Session:
         self.messages: list[str] = []
         self.printed: list[str] = []
         self.menu_commands: dict[str, str] = {}
-        self.answers: list[bool] = []
         self.choices: list[int] = []
-        self.inputs: list[str] = []
-        self.panels: list[str] = []
         self.visits: list[str] = []
         self.executed: list[tuple[str, int, int]] = []
+        self.files_written = 0
         self.tasks: list[Any] = []
         self.has_viewer = True
         self.executing = False
@@ -222,7 +217,13 @@ class Session:
                 raise RuntimeError(str(reason)) from None
             if node._value("create_directories"):
                 path.parent.mkdir(parents=True, exist_ok=True)
+            picture = replace(picture, attributes=self._header())
             write_exr(path, picture, self.listed(picture, node._value("channels")), "16" in node._value("datatype"))
+
+    def _header(self) -> dict[str, str]:
+        """No two files have the same header: time, view and node hash go into it."""
+        self.files_written += 1
+        return {"DateTime": f"2026:01:01 00:00:00.{self.files_written:06d}", "view": self.context.view}
 
     @staticmethod
     def listed(picture: Picture, wanted: str) -> list[str]:

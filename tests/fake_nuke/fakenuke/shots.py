@@ -24,7 +24,7 @@ def disc(frame: int, radius: float = 12.0, soft: float = 1.5) -> NDArray[np.floa
 
 def plate(frame: int, seed: int = 0) -> Picture:
     """A bright disc over a dark, grainy ground, scene-linear."""
-    grain = np.random.default_rng(1000 * seed + frame).normal(0, 0.004, (HEIGHT, WIDTH))
+    grain = np.random.default_rng(1000 * seed + abs(frame)).normal(0, 0.004, (HEIGHT, WIDTH))
     cover = disc(frame)
     planes = {}
     for name, front, back in zip(RGB, (0.9, 0.7, 0.5), (0.05, 0.08, 0.12)):

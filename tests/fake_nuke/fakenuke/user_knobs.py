@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from . import tcl
-from .knobs import FLAGS, File_Knob, Knob, Link_Knob, PyScript_Knob, String_Knob, Tab_Knob, Text_Knob
+from .knobs import FLAGS, EvalString_Knob, File_Knob, Knob, Link_Knob, PyScript_Knob, String_Knob, Tab_Knob, Text_Knob
 from .number_knobs import Array_Knob, BBox_Knob, Boolean_Knob, Double_Knob, Enumeration_Knob, Int_Knob, XY_Knob
 
 USER_KNOBS: dict[int, type[Knob]] = {
-    1: String_Knob,
+    1: EvalString_Knob,
     2: File_Knob,
     3: Int_Knob,
     4: Enumeration_Knob,
@@ -66,7 +66,7 @@ def _set_attribute(knob: Knob, key: str, value: str) -> None:
 
 def user_knob_line(knob: Knob) -> str:
     """`addUserKnob` of a knob added by Python, as Nuke saves it with the script."""
-    number = next(number for number, cls in USER_KNOBS.items() if type(knob) is cls)
+    number = next((number for number, cls in USER_KNOBS.items() if type(knob) is cls), 1)
     parts = [str(number), knob._name, "l", tcl.quote(knob._label)]
     if knob._tooltip:
         parts += ["t", tcl.quote(knob._tooltip)]
