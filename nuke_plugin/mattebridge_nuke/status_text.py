@@ -50,7 +50,7 @@ def progress(stage: str, done: int, total: int, frame: Optional[int], fps: float
     elif total:
         parts.append(f"{done} of {total} frames")
     if fps > 0:
-        parts.append(f"{fps:.1f} fps")
+        parts.append(f"{fps:.1f} fps" if fps >= 1 else f"{1 / fps:.1f} s a frame")
     if eta_s > 0:
         parts.append(f"{duration(eta_s)} left")
     return ", ".join(parts)

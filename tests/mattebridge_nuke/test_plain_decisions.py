@@ -223,6 +223,7 @@ def test_progress_and_queue_read_like_sentences() -> None:
         status_text.progress("solve", 10, 100, 1010, 1.44, 64)
         == "solve, frame 1010 (10 of 100), 1.4 fps, 1 min 4 s left"
     )
+    assert status_text.progress("decode", 0, 100, None, 0.1, 0.0) == "decode, 0 of 100 frames, 10.0 s a frame"
     assert status_text.progress("plan", 0, 8, None, 0, 0) == "plan, 0 of 8 frames"
     assert status_text.queued(2, "ann: sh020") == "2 jobs ahead, now running ann: sh020"
     assert status_text.queued(0, "") == "next in the queue"
