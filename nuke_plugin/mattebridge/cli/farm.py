@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from ..errors import MatteBridgeError, OutOfMemory, UsageError
 from ..frames import FrameSet
@@ -24,6 +24,7 @@ examples:
 exit status of a task: 0 done, 2 usage, 3 bad input (a retry will not help), 4 server lost (retry), 5 out of memory
 (retry on a larger host), 6 cancelled, 7 refused
 """
+NO_BUNDLE = "Make one with `mattebridge farm bundle`, in a folder that every worker sees."
 PATH_FLAGS = (
     ("plate", "plate", "plate, where not the one of the plan"),
     ("mask", "mask", "mask, likewise"),
@@ -72,6 +73,8 @@ def add_parser(subparsers: Any) -> None:
     enter.add_argument("--session", required=True, metavar="DIR", help="the session's working folder")
     leave = commands.add_parser("exit", help="stop the server of a worker session; one that is gone is a success")
     leave.add_argument("--session", required=True, metavar="DIR", help="the session's working folder")
+    for command in (enter, leave):
+        command.set_defaults(report="openjd")
     verify = commands.add_parser("verify", help="is every frame there, made from this plan, finite and without seams?")
     _add_shot(verify)
     verify.add_argument("--frames", default="", metavar="R", help="frames to look at (default: all)")
@@ -90,7 +93,12 @@ def run(args: argparse.Namespace) -> int:
         "exit": _exit,
         "verify": _verify,
     }[args.farm_command]
-    return command(args)
+    try:
+        return command(args)
+    except MatteBridgeError as error:
+        if args.farm_command in ("enter", "task", "verify"):
+            _report(args).failed(error)
+        raise
 
 
 def _add_bundle(commands: Any) -> None:
@@ -143,7 +151,7 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
 def _bundle(args: argparse.Namespace) -> int:
     farm, shots = need("mattebridge_server.farm.bundle"), need("mattebridge_server.farm.shot")
     fields = {field: getattr(args, flag.replace("-", "_")) for flag, field, _ in PATH_FLAGS}
-    shot = shots.with_paths(plan_bytes(args.plan), {**fields, "overwrite": args.overwrite}, args.version)
+    shot = shots.with_paths(plan_bytes(args.plan), {**fields, "overwrite": args.overwrite}, args.version, args.plan)
     choices = farm.Choices(
         chunk=args.chunk,
         name=args.name,
@@ -187,10 +195,12 @@ def _task(args: argparse.Namespace) -> int:
     tasks = need("mattebridge_server.farm.task")
     shot = _shot(args)
     frames = _task_frames(args, tasks, shot)
-    session = Path(args.session) if args.session else None
+    session = Path(args.session).absolute() if args.session else None
     try:
         tasks.run_task(shot, frames, session, _recipe(args), _report(args))
     except OutOfMemory as error:
+        if args.memory_status == error.exit_status:
+            raise
         sys.stderr.write(f"mattebridge: {error}\n")
         return int(args.memory_status)
     return 0
@@ -216,14 +226,12 @@ def _chunks(args: argparse.Namespace) -> int:
 
 def _enter(args: argparse.Namespace) -> int:
     session, tasks = need("mattebridge_server.farm.session"), need("mattebridge_server.farm.task")
-    folder = Path(args.session)
-    report = _report(args, "openjd")
+    folder = Path(args.session).absolute()
+    report = _report(args)
+    shot = _shot(args)
     try:
-        shot = _shot(args)
-        started = session.begin(folder, _recipe(args))
-        tasks.warm_up(shot, folder, report)
-    except MatteBridgeError as error:
-        report.failed(error)
+        started = tasks.start_session(shot, folder, _recipe(args), report)
+    except MatteBridgeError:
         session.end(folder)
         raise
     settings = session.session_settings(folder)
@@ -234,7 +242,7 @@ def _enter(args: argparse.Namespace) -> int:
 
 
 def _exit(args: argparse.Namespace) -> int:
-    _report(args, "openjd").status(need("mattebridge_server.farm.session").end(Path(args.session)))
+    _report(args).status(need("mattebridge_server.farm.session").end(Path(args.session).absolute()))
     return 0
 
 
@@ -245,11 +253,7 @@ def _verify(args: argparse.Namespace) -> int:
     verified = need("mattebridge_server.farm.verify").verify(shot, frames, chunk, report.progress)
     for warning in verified.warnings:
         report.status(f"warning: {warning}")
-    try:
-        verified.raise_problem()
-    except MatteBridgeError as error:
-        report.failed(error)
-        raise
+    verified.raise_problem()
     seam = f", seam {verified.seam.ratio:.2f}" if verified.seam is not None and verified.seam.borders else ""
     report.status(f"{len(frames)} frames are right{seam}")
     return 0
@@ -257,6 +261,8 @@ def _verify(args: argparse.Namespace) -> int:
 
 def _shot(args: argparse.Namespace) -> Any:
     shots = need("mattebridge_server.farm.shot")
+    if args.bundle:
+        _parameters(args)
     file = args.plan or str(Path(args.bundle) / "plan.json")
     folders = {}
     for text in args.folder:
@@ -278,7 +284,7 @@ def _recipe(args: argparse.Namespace) -> Any:
 
 
 def _parameters(args: argparse.Namespace) -> dict[str, str]:
-    """The values of the bundle's parameters; empty without a bundle."""
+    """The values of the bundle's parameters; empty without a bundle. Raises `UsageError` where it is none."""
     if not getattr(args, "bundle", ""):
         return {}
     import json
@@ -286,13 +292,19 @@ def _parameters(args: argparse.Namespace) -> dict[str, str]:
     file = Path(args.bundle) / "parameters.json"
     try:
         values: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"this is no job bundle: {error}", file=args.bundle) from None
+        if min(int(values["ChunkSize"]), int(values["Threads"])) < 1 or not (
+            values["MatteBridge"] and values["Device"]
+        ):
+            raise ValueError("a parameter has no value")
+    except OSError as error:
+        raise UsageError(f"this is no job bundle: {error.strerror}", file=str(file), remedy=NO_BUNDLE) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"the bundle is damaged: {error!r}", file=str(file), remedy=NO_BUNDLE) from None
     return values
 
 
-def _report(args: argparse.Namespace, form: Optional[str] = None) -> Any:
-    return need("mattebridge_server.farm.report").REPORTS[form or args.report](_line)
+def _report(args: argparse.Namespace) -> Any:
+    return need("mattebridge_server.farm.report").REPORTS[args.report](_line)
 
 
 def _line(text: str) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from mattebridge.client import Client
-from mattebridge.errors import Cancelled, MatteBridgeError, UsageError
+from mattebridge.errors import Cancelled, MatteBridgeError, ServerError, UsageError
 from mattebridge.frames import FrameSet
 from mattebridge.messages import TERMINAL, Done, JobRequest
 from mattebridge.settings import Settings
@@ -24,7 +24,7 @@ from ..engine.local import run_local
 from ..site import find_site
 from .chunking import evened_chunks
 from .report import Report
-from .session import Recipe, ensure, session_settings
+from .session import Recipe, Started, begin, ensure, last_words, session_settings
 from .shot import FarmShot
 
 Tell = Callable[[object], None]
@@ -33,18 +33,24 @@ WARM_UP = "plan"
 """A job of this kind under the frozen plan loads the model and looks at one header: it warms a server, and no more."""
 
 
-def warm_up(shot: FarmShot, session: Path, report: Report) -> None:
-    """Have the session's server load the model and agree to the plan. Raises what it refuses the plan with."""
+def start_session(shot: FarmShot, session: Path, recipe: Recipe, report: Report) -> Started:
+    """Start the session's server, have it load the model and agree to the plan. Raises what it refuses the plan with.
+
+    Whatever was raised, `session.end` takes away what was started.
+    """
     request = replace(shot.request, kind=WARM_UP, frames=shot.plan.frames)
-    report.status(f"loading {shot.plan.model}")
-    with Client.connect(settings=session_settings(session)) as client, _signals() as stop:
-        job = client.submit(request, shot.text)
-        stop.act = job.cancel
-        job.wait()
+    with _signals() as stop, _last_words(report, session):
+        started = begin(session, recipe)
+        report.status(f"loading {shot.plan.model}")
+        with Client.connect(settings=session_settings(session)) as client:
+            job = client.submit(request, shot.text)
+            stop.act = job.cancel
+            job.wait()
+    return started
 
 
 def run_task(shot: FarmShot, frames: FrameSet, session: Path | None, recipe: Recipe, report: Report) -> Done:
-    """Matte ``frames``. Raises the typed error that the job ended with, after the report heard of it."""
+    """Matte ``frames``. Raises the typed error that the job ended with."""
     request = replace(shot.request, frames=str(frames), shot=shot.plan.frames)
     ended: list[bool] = []
 
@@ -52,14 +58,13 @@ def run_task(shot: FarmShot, frames: FrameSet, session: Path | None, recipe: Rec
         ended.extend([True] * isinstance(event, TERMINAL))
         report.event(event)
 
-    with _signals() as stop:
+    with _signals() as stop, _last_words(report, session):
         try:
             if session is None:
                 return _here(request, shot.text, recipe, tell, stop)
             report.status(f"on the server of this session (process {ensure(session).server.pid})")
             return _there(request, shot.text, session, tell, stop)
         except MatteBridgeError as error:
-            report.failed(error)
             error.details["told"] = bool(ended)
             raise
 
@@ -104,6 +109,17 @@ def _here(request: JobRequest, plan: bytes, recipe: Recipe, tell: Tell, stop: _S
         folders=recipe.models_folders,
         site=find_site(Settings.from_environment().site_file, {}),
     )
+
+
+@contextmanager
+def _last_words(report: Report, session: Path | None) -> Iterator[None]:
+    """Let a failure of the session's server be followed by the end of its log, which goes with the session's folder."""
+    try:
+        yield
+    except ServerError:
+        for line in last_words(session) if session else ():
+            report.note(line)
+        raise
 
 
 class _Stop:

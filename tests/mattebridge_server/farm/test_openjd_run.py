@@ -174,8 +174,9 @@ def test_a_server_that_dies_is_reported_as_retryable_and_started_again_by_the_ne
     task = start(shot, [str(shot.openjd_words(bundle)[0]).replace("openjd", "mattebridge"), *here])
     read_until(task, "frame 1003 written")
     os.kill(first, signal.SIGKILL)
-    task.communicate(timeout=90)
+    said, _ = task.communicate(timeout=90)
     assert task.returncode == 4
+    assert "\n  server.jsonl: " in said, "the session's folder goes, and the server's log with it"
     again = shot.mattebridge(*here)
     assert again.returncode == 0, again.stderr
     (second,) = server_pids(again.stdout)

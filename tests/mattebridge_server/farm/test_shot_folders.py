@@ -85,7 +85,7 @@ def test_the_plan_remembers_its_request_and_what_is_said_later_wins() -> None:
 def test_a_plan_without_a_request_and_a_job_without_an_output_are_refused() -> None:
     with pytest.raises(PlanError, match="does not say which plates"):
         read_shot(plan_text())
-    with pytest.raises(UsageError, match="output"):
+    with pytest.raises(UsageError, match="--alpha alpha"):
         with_paths(plan_text(), {"plate": "/p.#.exr"})
 
 
