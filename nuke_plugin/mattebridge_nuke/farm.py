@@ -1,13 +1,18 @@
-"""Without an artist: list what a script needs, fail a render whose matte is not there. Nothing here starts a job."""
+"""Without an artist: list what a script needs, make farm jobs of it, fail a render whose matte is not there.
+
+Nothing here starts a job: `make_bundles` writes folders that a submitter hands to the farm.
+"""
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
-from mattebridge.errors import InputError
+from mattebridge.errors import InputError, UsageError
 from mattebridge.frames import FrameSet
 from mattebridge.sequence import Sequence
 
@@ -16,13 +21,14 @@ from .host import RenderSpec
 from .job_request import Plan
 from .script_facts import NodeFacts
 
-CLI_FLAGS = {
+SHOT_FLAGS = {
     "plate": "--plate",
     "mask": "--mask",
-    "out": "--out",
     "frames": "--frames",
     "shot": "--shot",
+    "view": "--view",
     "model": "--model",
+    "preset": "--preset",
     "plate_space": "--plate-space",
     "config": "--config",
     "look": "--look",
@@ -30,10 +36,10 @@ CLI_FLAGS = {
     "mask_fit": "--mask-fit",
     "core": "--core",
     "garbage": "--garbage",
-    "fgr": "--fgr",
-    "delivery": "--delivery",
-    "priority": "--priority",
+    "label": "--label",
 }
+OUT_FLAGS = {"fgr": "--fgr", "cleanplate": "--cleanplate"}
+JOB_FLAGS = {"out": "--out", **OUT_FLAGS, "delivery": "--delivery", "priority": "--priority"}
 
 
 class MatteMissing(Exception):
@@ -62,16 +68,27 @@ class NodeJob:
 
     def command(self) -> list[str]:
         """The same job for a shell."""
-        words = ["mattebridge", "matte"]
-        for name, flag in CLI_FLAGS.items():
-            if self.request.get(name):
-                words += [flag, str(self.request[name])]
+        return ["mattebridge", "matte", *self._shot_words(), *self._words(JOB_FLAGS)]
+
+    def plan_words(self, file: str) -> list[str]:
+        """Arguments of ``mattebridge`` that freeze the shot's plan in ``file``."""
+        return ["plan", *self._shot_words(), "--out", file]
+
+    def bundle_words(self, plan: str, folder: str) -> list[str]:
+        """Arguments of ``mattebridge`` that make a farm job of the plan."""
+        return ["farm", "bundle", "--plan", plan, "--out", folder, *self._words({"out": "--alpha", **OUT_FLAGS})]
+
+    def _shot_words(self) -> list[str]:
+        words = self._words(SHOT_FLAGS)
         words += ["--mask-invert"] if self.request.get("mask_invert") else []
-        for name, value in sorted(self.request.get("context", {}).items()):
-            words += ["--context", f"{name}={value}"]
-        for name, value in sorted(self.request.get("params", {}).items()):
-            words += ["--param", f"{name}={value}"]
+        for flag, field in (("--context", "context"), ("--param", "params")):
+            for name, value in sorted(self.request.get(field, {}).items()):
+                words += [flag, f"{name}={value}"]
         return words
+
+    def _words(self, flags: Mapping[str, str]) -> list[str]:
+        given = [(flag, self.request.get(name)) for name, flag in flags.items()]
+        return [word for flag, value in given if value for word in (flag, str(value))]
 
 
 def jobs_of(script: str = "") -> list[NodeJob]:
@@ -97,6 +114,49 @@ def render_inputs(node_name: str) -> int:
     script_facts.require_folder(facts)
     plan = job_request.plan(facts)
     return rendered_inputs.render_stale(node, plan, rendered_inputs.keys_now(node, facts))
+
+
+def make_bundles(node_name: str, folder: str, write: str = "", chunk: int = 0) -> list[str]:
+    """Farm jobs of one node: render the inputs that are needed as files, freeze the plan, write a bundle for each view.
+
+    The bundles are folders below ``folder``; ``write``, the name of a Write, adds the comp of the saved script as a
+    last step that waits for the matte. Nothing is submitted: hand a folder to ``mattebridge farm submit`` or to a
+    scheduler. Raises what `jobs_of` and `render_inputs` raise, and `InputError` with what the command line said.
+    """
+    if write and not host.script_path():
+        raise UsageError("a comp job needs a script on disk", remedy="Save the script.")
+    render_inputs(node_name)
+    made = []
+    for job in jobs_of():
+        if job.node != node_name:
+            continue
+        bundle = Path(folder) / "_".join(filter(None, (node_name.replace(".", "_"), job.version, job.view)))
+        bundle.mkdir(parents=True, exist_ok=True)
+        plan = str(bundle / "plan.json")
+        _mattebridge(job.plan_words(plan))
+        comp = ["--nuke-script", host.script_path(), "--nuke-write", write] if write else []
+        _mattebridge([*job.bundle_words(plan, str(bundle)), "--chunk", str(chunk), *comp])
+        made.append(str(bundle))
+    return made
+
+
+def _mattebridge(words: list[str]) -> None:
+    """Run the command line in the server's Python: plans and bundles need packages that Nuke does not have."""
+    from mattebridge.launch import clean_environment, server_command
+    from mattebridge.settings import Settings
+
+    settings = Settings.from_environment()
+    done = subprocess.run(
+        [*server_command(settings), *words],
+        env=clean_environment(os.environ),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        said = done.stderr.strip().rpartition("mattebridge: ")[2]
+        raise InputError(said or f"`mattebridge {words[0]}` ended with status {done.returncode}")
 
 
 def _jobs_of_node(node: host.Node) -> list[NodeJob]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 from pathlib import Path
@@ -147,6 +148,30 @@ def test_the_same_command_works_in_a_shell(fake: FakeNuke, server: LocalServer, 
     (job,) = mattebridge_nuke.jobs_of()
     assert main([*job.command()[1:], "--json"]) == 0
     assert Path(str(job.request["out"]).replace("%04d", "1004")).exists()
+
+
+def test_farm_jobs_of_a_node_render_what_they_need_and_end_with_the_comp(
+    server: LocalServer, shot: Shot, terminal: FakeNuke
+) -> None:
+    node = shot.script(terminal, model_name="identity", always_render=True, make_fgr=True)
+    nuke: Any = terminal.module
+    nuke.scriptSaveAs(f"{shot.folder.as_posix()}/shot.nk")
+    from mattebridge_nuke import farm
+
+    folder = shot.folder / "jobs"
+    (bundle,) = farm.make_bundles(node.name(), str(folder), write="Write1", chunk=2)
+    assert len(terminal.session.executed) > 0, "the inputs were rendered"
+    assert Path(bundle) == folder / "MatteBridge1_v001_main"
+    values = json.loads((Path(bundle) / "parameters.json").read_text())
+    assert (values["Frames"], values["ChunkSize"], values["NukeWrite"]) == ("1001-1004", "2", "Write1")
+    assert values["NukeScript"] == f"{shot.folder.as_posix()}/shot.nk"
+    request = json.loads((Path(bundle) / "plan.json").read_text())["request"]
+    (job,) = farm.jobs_of()
+    for role in ("plate", "mask", "out", "fgr"):
+        assert request[role] == job.request[role], role
+    assert not job.complete and not Path(str(request["out"]).replace("%04d", "1001")).exists(), "nothing was started"
+    with pytest.raises(InputError, match="no MatteBridge node Nobody"):
+        farm.make_bundles("Nobody", str(folder))
 
 
 def test_inputs_of_a_job_can_be_rendered_in_a_terminal(server: LocalServer, shot: Shot, terminal: FakeNuke) -> None:

@@ -113,6 +113,10 @@ def _add_bundle(commands: Any) -> None:
     bundle.add_argument("--name", default="", help="the job's name")
     bundle.add_argument("--command", dest="mattebridge", default="mattebridge", help="how workers call mattebridge")
     bundle.add_argument("--task-timeout", type=int, default=0, metavar="S", help="default: ten times the expected time")
+    comp = bundle.add_argument_group("a comp that needs the matte, as a last step of the job")
+    comp.add_argument("--nuke-script", default="", metavar="FILE", help="the script; a Write of it is rendered")
+    comp.add_argument("--nuke-write", default="", metavar="NODE", help="the Write")
+    comp.add_argument("--nuke", default="nuke", metavar="COMMAND", help="how workers call Nuke (nuke)")
     _add_engine(bundle)
 
 
@@ -152,6 +156,11 @@ def _bundle(args: argparse.Namespace) -> int:
     farm, shots = need("mattebridge_server.farm.bundle"), need("mattebridge_server.farm.shot")
     fields = {field: getattr(args, flag.replace("-", "_")) for flag, field, _ in PATH_FLAGS}
     shot = shots.with_paths(plan_bytes(args.plan), {**fields, "overwrite": args.overwrite}, args.version, args.plan)
+    if bool(args.nuke_script) != bool(args.nuke_write):
+        raise UsageError(
+            "a comp is a script and a Write in it", remedy="Give both: --nuke-script FILE --nuke-write NODE."
+        )
+    comp = farm.Comp(str(Path(args.nuke_script).absolute()), args.nuke_write, args.nuke) if args.nuke_script else None
     choices = farm.Choices(
         chunk=args.chunk,
         name=args.name,
@@ -160,6 +169,7 @@ def _bundle(args: argparse.Namespace) -> int:
         threads=args.threads or farm.Choices.threads,
         models_folder=str(Path(args.models_dir).absolute()) if args.models_dir else "",
         task_timeout_s=args.task_timeout,
+        comp=comp,
     )
     plan = Path(args.plan)
     made = farm.make_bundle(shot, Path(args.out) if args.out else plan.with_name(f"{plan.stem}_bundle"), choices)

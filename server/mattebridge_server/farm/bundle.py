@@ -23,7 +23,7 @@ from ..pipeline.inputs import resolve_inputs
 from .chunking import STAGE_TIMES, Rhythm, StageTimes, chunk_seconds, recommended_chunk
 from .report import one_line
 from .shot import FarmShot
-from .template import PLAN_FILE, JobSpec, Needs, job_template, parameter_values
+from .template import PLAN_FILE, Comp, JobSpec, Needs, job_template, parameter_values
 
 MIB = 1 << 20
 HOST_BASE_MIB = 1500
@@ -51,6 +51,7 @@ class Choices:
     threads: int = 2
     models_folder: str = ""
     task_timeout_s: int = 0
+    comp: Comp | None = None
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ def job_spec(shot: FarmShot, choices: Choices) -> JobSpec:
         device=choices.device or ("cuda:0" if needs.gpus else "cpu:0"),
         threads=choices.threads,
         models_folder=choices.models_folder,
+        comp=choices.comp,
     )
 
 

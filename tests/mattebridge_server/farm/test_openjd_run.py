@@ -132,6 +132,20 @@ def test_a_killed_worker_leaves_nothing_and_a_second_run_makes_only_what_is_miss
     assert all(shot.result(frame).stat().st_mtime_ns == stamp for frame, stamp in before.items())
 
 
+def test_a_comp_that_depends_on_the_matte_is_rendered_after_it(shot_of: ShotOf) -> None:
+    shot = shot_of(4)
+    script, nuke, rendered = shot.folder / "shot.nk", shot.folder / "nuke", shot.folder / "rendered"
+    script.write_text("Root {\n}\n")
+    nuke.write_text(f'#!/bin/sh\necho "$@" $(ls {shot.folder}/farm | wc -l) >> {rendered}\n')
+    nuke.chmod(0o755)
+    comp = ("--nuke-script", str(script), "--nuke-write", "Write1", "--nuke", str(nuke))
+    bundle = shot.bundle("identity", 2, *comp)
+    ran = shot.openjd(bundle, "--step", "Comp", "--run-dependencies")
+    assert ran.returncode == 0, ran.stdout[-3000:]
+    frames = ("1001-1002", "1003-1004")
+    assert rendered.read_text().splitlines() == [f"-F {run} -X Write1 {script} 4" for run in frames]
+
+
 def test_a_damaged_plate_fails_the_task_with_frame_cause_and_status(shot_of: ShotOf) -> None:
     shot = shot_of(24)
     bundle = shot.bundle("edge", 12)
