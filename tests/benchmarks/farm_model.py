@@ -150,15 +150,15 @@ def _speed_against_workers(axis: Any, model: str, rhythm: Rhythm) -> None:
 # -- measuring ---------------------------------------------------------------------------------------------------------
 
 READING = ("digest", "read")
-WRITING = ("write",)
+FINISHING = ("restore", "solve", "foreground", "cleanplate", "write")
 
 
 def measure(frames: int = 12) -> None:
     """Stage times of ``identity`` and ``edge`` at 1920x1080 on this machine, from real sessions and tasks.
 
-    Stages overlap within a job. What a frame adds to the wall time is shared out among reading, working and writing as
-    the job's own clocks of those stages say. The chunk that follows depends on ratios alone: a machine that is twice as
-    slow in everything gets the same one.
+    Reading and finishing are what the job's own clocks say, working is the rest of what a frame adds to the wall time;
+    stages overlap, so their sum is scaled down where it exceeds that. The chunk that follows depends on ratios alone: a
+    machine that is twice as slow in everything gets the same one.
     """
     sys.path.insert(0, str(Path(__file__).parents[1] / "mattebridge_server" / "farm"))
     from farm_shot import FarmShot
@@ -187,14 +187,13 @@ def _measured(shot: Any, model: str, start_s: float) -> StageTimes:
     finally:
         _timed(shot, "exit", "--session", str(session))
     facts = json.loads(said.splitlines()[-1])["facts"]
-    stages = {
-        name.removeprefix("seconds_"): seconds
-        for name, seconds in facts.items()
-        if name.startswith("seconds_") and name not in ("seconds_total", "seconds_plan")
-    }
     frame_s = (all_s - task_s) / (len(shot.frames) - 1)
-    parts = [sum(stages.get(name, 0.0) for name in names) for names in (READING, WRITING)]
-    read_s, finish_s = (frame_s * part / sum(stages.values()) for part in parts)
+    read_s, finish_s = (
+        sum(facts.get(f"seconds_{stage}", 0.0) for stage in stages) / len(shot.frames)
+        for stages in (READING, FINISHING)
+    )
+    scale = min(1.0, frame_s / (read_s + finish_s))
+    read_s, finish_s = read_s * scale, finish_s * scale
     load_s = max(0.0, enter_s - start_s) if start_s else 0.0
     return StageTimes(enter_s - load_s, load_s, task_s, read_s, frame_s - read_s - finish_s, finish_s)
 

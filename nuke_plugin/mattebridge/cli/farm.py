@@ -11,6 +11,7 @@ from ..errors import MatteBridgeError, OutOfMemory, UsageError
 from ..frames import FrameSet
 from ..requests import plan_bytes
 from . import need
+from .connection import settings_of
 
 FARM_EXAMPLES = """\
 examples:
@@ -25,6 +26,7 @@ exit status of a task: 0 done, 2 usage, 3 bad input (a retry will not help), 4 s
 (retry on a larger host), 6 cancelled, 7 refused
 """
 NO_BUNDLE = "Make one with `mattebridge farm bundle`, in a folder that every worker sees."
+SERVERS = "auto|ENDPOINT"
 PATH_FLAGS = (
     ("plate", "plate", "plate, where not the one of the plan"),
     ("mask", "mask", "mask, likewise"),
@@ -59,7 +61,9 @@ def add_parser(subparsers: Any) -> None:
     which.add_argument("--first", type=int, default=None, metavar="F", help="the chunk that begins with this frame")
     task.add_argument("--memory-status", type=int, default=5, metavar="N", help="exit status for out of memory (5)")
     task.add_argument("--chunk", type=int, default=0, metavar="N", help="frames in a chunk (default: the bundle's)")
-    task.add_argument("--session", default="", metavar="DIR", help="use the server of this session (default: none)")
+    where = task.add_mutually_exclusive_group()
+    where.add_argument("--session", default="", metavar="DIR", help="use the server of this session (default: none)")
+    where.add_argument("--server", default="", metavar=SERVERS, help="use a server of the host; auto: if one runs")
     _add_engine(task)
     _add_report(task)
     chunks = commands.add_parser(
@@ -128,6 +132,7 @@ def _add_submit(commands: Any) -> None:
     submit.add_argument("--shot", default="", help="OpenCue's shot")
     submit.add_argument("--user", default="", help="OpenCue's user (default: you)")
     submit.add_argument("--retries", type=int, default=2, metavar="N", help="how often OpenCue tries a frame again (2)")
+    submit.add_argument("--server", default="", metavar=SERVERS, help="what OpenCue's tasks give to farm task")
     submit.add_argument(
         "--print", dest="only_print", action="store_true", help="print OpenCue's job and submit nothing"
     )
@@ -195,7 +200,7 @@ def _submit_opencue(args: argparse.Namespace) -> int:
     shot = need("mattebridge_server.farm.shot").read_shot(plan_bytes(bundle / "plan.json"), str(bundle))
     known = _parameters(args)
     choices = farm.Choices(int(known["ChunkSize"]), "", known["MatteBridge"], known["Device"], int(known["Threads"]))
-    job = cue.CueJob(args.show, args.shot, args.user, max_retries=args.retries)
+    job = cue.CueJob(args.show, args.shot, args.user, max_retries=args.retries, server=args.server)
     send = cue.job_specification if args.only_print else cue.submit
     print(send(bundle, shot, farm.job_spec(shot, choices), job))
     return 0
@@ -207,7 +212,8 @@ def _task(args: argparse.Namespace) -> int:
     frames = _task_frames(args, tasks, shot)
     session = Path(args.session).absolute() if args.session else None
     try:
-        tasks.run_task(shot, frames, session, _recipe(args), _report(args))
+        host = settings_of(args) if args.server else None
+        tasks.run_task(shot, frames, session, _recipe(args), _report(args), host)
     except OutOfMemory as error:
         if args.memory_status == error.exit_status:
             raise

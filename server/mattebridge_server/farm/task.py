@@ -18,6 +18,7 @@ from mattebridge.client import Client
 from mattebridge.errors import Cancelled, MatteBridgeError, ServerError, UsageError
 from mattebridge.frames import FrameSet
 from mattebridge.messages import TERMINAL, Done, JobRequest
+from mattebridge.rendezvous import read_alive
 from mattebridge.settings import Settings
 
 from ..engine.local import run_local
@@ -49,8 +50,14 @@ def start_session(shot: FarmShot, session: Path, recipe: Recipe, report: Report)
     return started
 
 
-def run_task(shot: FarmShot, frames: FrameSet, session: Path | None, recipe: Recipe, report: Report) -> Done:
-    """Matte ``frames``. Raises the typed error that the job ended with."""
+def run_task(
+    shot: FarmShot, frames: FrameSet, session: Path | None, recipe: Recipe, report: Report, host: Settings | None = None
+) -> Done:
+    """Matte ``frames`` on the session's server, else on the one that ``host`` names, else in this process.
+
+    ``host`` with the server ``auto`` means the one that runs here, if there is one. Raises the typed error that the job
+    ended with.
+    """
     request = replace(shot.request, frames=str(frames), shot=shot.plan.frames)
     ended: list[bool] = []
 
@@ -60,10 +67,13 @@ def run_task(shot: FarmShot, frames: FrameSet, session: Path | None, recipe: Rec
 
     with _signals() as stop, _last_words(report, session):
         try:
-            if session is None:
-                return _here(request, shot.text, recipe, tell, stop)
-            report.status(f"on the server of this session (process {ensure(session).server.pid})")
-            return _there(request, shot.text, session, tell, stop)
+            if session is not None:
+                report.status(f"on the server of this session (process {ensure(session).server.pid})")
+                return _there(request, shot.text, session_settings(session), tell, stop)
+            if host is not None and (host.server != "auto" or read_alive(host.runtime_dir)):
+                report.status("on the server of this host" if host.server == "auto" else f"on {host.server}")
+                return _there(request, shot.text, host, tell, stop)
+            return _here(request, shot.text, recipe, tell, stop)
         except MatteBridgeError as error:
             error.details["told"] = bool(ended)
             raise
@@ -88,8 +98,8 @@ def frames_from(shot: FarmShot, chunk: int, first: int) -> FrameSet:
     return shot.frames[begin : begin + chunk]
 
 
-def _there(request: JobRequest, plan: bytes, session: Path, tell: Tell, stop: _Stop) -> Done:
-    with Client.connect(settings=session_settings(session)) as client:
+def _there(request: JobRequest, plan: bytes, settings: Settings, tell: Tell, stop: _Stop) -> Done:
+    with Client.connect(settings=settings) as client:
         job = client.submit(request, plan)
         stop.act = job.cancel
         for event in job.events():

@@ -71,6 +71,22 @@ def test_the_slurm_task_is_not_tried_again_for_bad_input(shot_of: ShotOf) -> Non
     assert not requeued.exists()
 
 
+def test_a_chunk_finds_the_server_of_its_host_or_does_without(shot_of: ShotOf) -> None:
+    shot = shot_of(4)
+    words = ("farm", "task", "--bundle", str(shot.bundle("identity", 2)), "--server", "auto", "--index")
+    alone = shot.mattebridge(*words, "0")
+    assert (alone.returncode, "on the server" in alone.stdout) == (0, False)
+    assert shot.mattebridge("serve", "--detach").returncode == 0
+    try:
+        served = shot.mattebridge(*words, "1")
+        assert (served.returncode, "on the server of this host" in served.stdout) == (0, True)
+        (engine,) = json.loads(shot.mattebridge("status", "--json").stdout)["engines"]
+        assert engine["loaded"] == ["identity"]
+    finally:
+        assert shot.mattebridge("stop").returncode == 0
+    assert all(shot.result(frame).exists() for frame in shot.frames)
+
+
 def test_an_index_beyond_the_last_chunk_is_a_usage_error(shot_of: ShotOf) -> None:
     shot = shot_of(3)
     bundle = shot.bundle("identity", 3)
