@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mattebridge.errors import UsageError
+from mattebridge.errors import ServerError, UsageError
 
 from .shot import FarmShot
 from .template import JobSpec
@@ -47,8 +47,17 @@ def job_specification(bundle: Path, shot: FarmShot, spec: JobSpec, job: CueJob) 
 
 
 def submit(bundle: Path, shot: FarmShot, spec: JobSpec, job: CueJob) -> str:
-    """Hand the job to the Cuebot that the environment names (CUEBOT_HOSTS); returns the job's name there."""
-    jobs = _launcher(bundle, shot, spec, job).launch(use_pycuerun=False)
+    """Hand the job to the Cuebot that the environment names (CUEBOT_HOSTS); returns the job's name there.
+
+    Raises `ServerError` where none answers or it refuses the job, and `UsageError` where pyoutline is not installed.
+    """
+    launcher, errors = _launcher(bundle, shot, spec, job), _need("opencue.exception")
+    try:
+        jobs = launcher.launch(use_pycuerun=False)
+    except errors.CueException as error:
+        raise ServerError(
+            f"OpenCue did not take the job: {error}", remedy="Name its Cuebot in CUEBOT_HOSTS, or see what it says."
+        ) from None
     return str(jobs[0].name())
 
 

@@ -55,6 +55,15 @@ def test_a_show_is_asked_for(shot_of: ShotOf) -> None:
     assert "--show NAME" in refused.stderr
 
 
+def test_a_cuebot_that_does_not_answer_is_named(shot_of: ShotOf) -> None:
+    shot = shot_of(2)
+    shot.environment["CUEBOT_HOSTS"] = f"127.0.0.1:{free_port()}"
+    bundle = shot.bundle("identity", 2)
+    failed = shot.mattebridge("farm", "submit", str(bundle), "--opencue", "--show", "testing", "--shot", "s010")
+    assert failed.returncode == 4
+    assert f"configured cuebot hosts: {shot.environment['CUEBOT_HOSTS']}" in failed.stderr
+
+
 @dataclass
 class Cuebot:
     """What RQD needs of a Cuebot: somebody to report to. Cuts ranges and fills in tokens as Cuebot does."""
