@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,7 @@ def add_parser(subparsers: Any) -> None:
     which.add_argument("--first", type=int, default=None, metavar="F", help="the chunk that begins with this frame")
     task.add_argument("--memory-status", type=int, default=5, metavar="N", help="exit status for out of memory (5)")
     task.add_argument("--chunk", type=int, default=0, metavar="N", help="frames in a chunk (default: the bundle's)")
+    task.add_argument("--overwrite", action="store_true", help="replace frames that were made otherwise")
     where = task.add_mutually_exclusive_group()
     where.add_argument("--session", default="", metavar="DIR", help="use the server of this session (default: none)")
     where.add_argument("--server", default="", metavar=SERVERS, help="use a server of the host; auto: if one runs")
@@ -209,6 +211,8 @@ def _submit_opencue(args: argparse.Namespace) -> int:
 def _task(args: argparse.Namespace) -> int:
     tasks = need("mattebridge_server.farm.task")
     shot = _shot(args)
+    if args.overwrite:
+        shot = replace(shot, request=replace(shot.request, overwrite=True))
     frames = _task_frames(args, tasks, shot)
     session = Path(args.session).absolute() if args.session else None
     try:

@@ -109,7 +109,11 @@ def test_verify_names_frames_that_are_missing_or_made_from_something_else(shot_o
     found = shot.mattebridge("farm", "verify", "--bundle", str(bundle), "--report", "openjd")
     assert found.returncode == 3
     assert "openjd_fail: frame 1002 BAD_FRAME 2 of 6 frames are not right (1002,1005)" in found.stdout
-    assert "--frames 1002,1005" in found.stderr
+    assert "mattebridge farm task --frames 1002,1005 --overwrite" in found.stderr
+    task = ("farm", "task", "--bundle", str(bundle), "--frames", "1002,1005")
+    assert shot.mattebridge(*task).returncode == 3, "never a silent mix"
+    assert shot.mattebridge(*task, "--overwrite").returncode == 0
+    assert shot.mattebridge("farm", "verify", "--bundle", str(bundle)).returncode == 0
 
 
 @pytest.mark.timeout(240)
