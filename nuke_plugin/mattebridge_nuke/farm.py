@@ -1,12 +1,18 @@
-"""Without an artist: list what a script needs, prepare it, take what was made. Nothing here starts a job."""
+"""Without an artist: list what a script needs, prepare it, make farm jobs of it, take what was made.
+
+Nothing here starts a job: `make_bundles` writes folders that a submitter hands to the farm.
+"""
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from mattebridge.errors import InputError
+from mattebridge.errors import InputError, UsageError
 from mattebridge.frames import FrameSet
 
 from . import frame_keys, host, job_request, rendered_inputs, result, script_facts, versions
@@ -16,6 +22,10 @@ from .versions import Version
 
 PAIR_FLAGS = {"context": "--context", "params": "--param"}
 """Fields of a request that are tables: a flag for each pair. Every other field is a flag of its own name."""
+OUT_FLAGS = {"out": "--alpha", "fgr": "--fgr", "cleanplate": "--cleanplate"}
+"""What is written, as a bundle's flags name it."""
+NOT_PLANNED = (*OUT_FLAGS, "delivery", "priority")
+"""What a plan does not hang on."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +50,24 @@ class NodeJob:
 
     def command(self) -> list[str]:
         """The same job for a shell. `--flag=value`: a frame range may begin with a minus."""
-        words = ["mattebridge", "matte"]
-        for name, value in {"config": "", **self.request}.items():
-            flag = "--" + name.replace("_", "-")
+        return ["mattebridge", "matte", *self._words(*self.request)]
+
+    def plan_words(self, file: str) -> list[str]:
+        """Arguments of ``mattebridge`` that freeze the shot's plan in ``file``."""
+        return ["plan", *self._words(*(name for name in self.request if name not in NOT_PLANNED)), f"--out={file}"]
+
+    def bundle_words(self, plan: str, folder: str) -> list[str]:
+        """Arguments of ``mattebridge`` that make a farm job of the plan."""
+        outs = [f"{flag}={self.request[name]}" for name, flag in OUT_FLAGS.items() if self.request.get(name)]
+        return ["farm", "bundle", f"--plan={plan}", f"--out={folder}", *outs]
+
+    def _words(self, *names: str) -> list[str]:
+        words = []
+        for name, value in {"config": "", **{name: self.request[name] for name in names}}.items():
             if name in PAIR_FLAGS:
                 words += [f"{PAIR_FLAGS[name]}={key}={item}" for key, item in sorted(value.items())]
             else:
-                words.append(flag if value is True else f"{flag}={value}")
+                words.append("--" + name.replace("_", "-") + ("" if value is True else f"={value}"))
         return words
 
 
@@ -116,6 +137,49 @@ def _wanted(node: host.Node) -> _Wanted:
         patterns = versions.role_patterns(facts.folder, facts.settings.name, number, roles, facts.several_views)
         version = Version(number, f"{facts.folder}/v{number:03d}", roles=patterns)
     return _Wanted(plan, keys, joined, version)
+
+
+def make_bundles(node_name: str, folder: str, write: str = "", chunk: int = 0) -> list[str]:
+    """Farm jobs of one node: render the inputs that are needed as files, freeze the plan, write a bundle for each view.
+
+    The bundles are folders below ``folder``; ``write``, the name of a Write, adds the comp of the saved script as a
+    last step that waits for the matte. Nothing is submitted: hand a folder to ``mattebridge farm submit`` or to a
+    scheduler. Raises what `jobs_of` and `prepare` raise, and `InputError` with what the command line said.
+    """
+    if write and not host.script_path():
+        raise UsageError("a comp job needs a script on disk", remedy="Save the script.")
+    prepare(node_name)
+    made = []
+    for job in jobs_of():
+        if job.node != node_name:
+            continue
+        bundle = Path(folder) / "_".join(filter(None, (node_name.replace(".", "_"), job.version, job.view)))
+        bundle.mkdir(parents=True, exist_ok=True)
+        plan = str(bundle / "plan.json")
+        _mattebridge(job.plan_words(plan))
+        comp = ["--nuke-script", host.script_path(), "--nuke-write", write] if write else []
+        _mattebridge([*job.bundle_words(plan, str(bundle)), "--chunk", str(chunk), *comp])
+        made.append(str(bundle))
+    return made
+
+
+def _mattebridge(words: list[str]) -> None:
+    """Run the command line in the server's Python: plans and bundles need packages that Nuke does not have."""
+    from mattebridge.launch import clean_environment, server_command
+    from mattebridge.settings import Settings
+
+    settings = Settings.from_environment()
+    done = subprocess.run(
+        [*server_command(settings), *words],
+        env=clean_environment(os.environ),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        said = done.stderr.strip().rpartition("mattebridge: ")[2]
+        raise InputError(said or f"`mattebridge {words[0]}` ended with status {done.returncode}")
 
 
 def _jobs_of_node(node: host.Node) -> list[NodeJob]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import heapq
+import json
 import subprocess
 import sys
 import tempfile
@@ -35,7 +36,7 @@ from mattebridge_server.farm.chunking import (
 RHYTHMS = {"edge": Rhythm("frame", radius=1), "videomama": Rhythm("window", 16, 12)}
 SHOTS = (100, 1_000, 10_000, 100_000)
 WORKERS = (1, 10, 100, 1_000)
-PLOT = Path(__file__).parents[2] / "docs" / "farm_chunks.png"
+PLOT = Path(__file__).parents[2] / "docs" / "images" / "farm_chunks.png"
 
 
 @dataclass(frozen=True)
@@ -117,14 +118,16 @@ def _useful_against_chunk(axis: Any, model: str, rhythm: Rhythm) -> None:
         axis.plot(
             [o.chunk for o in outcomes],
             [100 * o.efficiency for o in outcomes],
-            label=f"{workers} worker{'s' * (workers > 1)}",
+            "--" if workers == WORKERS[-1] else "-",
+            label=f"{workers:,} worker{'s' * (workers > 1)}",
         )
     chunk = recommended_chunk(rhythm, times, shot)
     axis.axvline(chunk, color="black", linestyle=":", label=f"recommended: {chunk}")
     axis.set(xscale="log", xlabel="frames in a chunk", ylabel="useful share of the workers' time, %", ylim=(0, 102))
-    axis.set_title(f"{model}, a shot of {shot} frames: what is not wasted")
+    axis.set_title(f"{model}, a shot of {shot:,} frames: what is not wasted")
     axis.legend()
     axis.grid(alpha=0.3)
+    axis.xaxis.set_major_formatter("{x:,.0f}")
 
 
 def _speed_against_workers(axis: Any, model: str, rhythm: Rhythm) -> None:
@@ -140,47 +143,68 @@ def _speed_against_workers(axis: Any, model: str, rhythm: Rhythm) -> None:
     axis.set_title(f"{model}: speed with the recommended chunk")
     axis.legend()
     axis.grid(alpha=0.3)
+    axis.xaxis.set_major_formatter("{x:,.0f}")
+    axis.yaxis.set_major_formatter("{x:,g}")
 
 
 # -- measuring ---------------------------------------------------------------------------------------------------------
 
+READING = ("digest", "read")
+FINISHING = ("restore", "solve", "foreground", "cleanplate", "write")
+
 
 def measure(frames: int = 12) -> None:
-    """Stage times of ``edge`` and ``identity`` at 1920x1080 on this machine, from real sessions and tasks."""
+    """Stage times of ``identity`` and ``edge`` at 1920x1080 on this machine, from real sessions and tasks.
+
+    Reading and finishing are what the job's own clocks say, working is the rest of what a frame adds to the wall time;
+    stages overlap, so their sum is scaled down where it exceeds that. The chunk that follows depends on ratios alone: a
+    machine that is twice as slow in everything gets the same one.
+    """
     sys.path.insert(0, str(Path(__file__).parents[1] / "mattebridge_server" / "farm"))
     from farm_shot import FarmShot
 
+    start_s = 0.0
     for model in ("identity", "edge"):
         with tempfile.TemporaryDirectory() as folder:
             shot = FarmShot(Path(folder), range(1, frames + 1), width=1920, height=1080).write()
-            _measured(shot, model)
+            times = _measured(shot, model, start_s)
+        start_s = start_s or times.start_s
+        rhythm = RHYTHMS.get(model, Rhythm("frame"))
+        ours, usual = (recommended_chunk(rhythm, them, 1_000) for them in (times, STAGE_TIMES[model]))
+        print(f"{model}: {times}\n  recommended for 1,000 frames: {ours}; from the table: {usual}", flush=True)
 
 
-def _measured(shot: Any, model: str) -> None:
+def _measured(shot: Any, model: str, start_s: float) -> StageTimes:
+    """``start_s`` is the start of a session whose model takes no time to load; 0 where this is that model."""
     bundle, session = shot.bundle(model, 1), shot.folder / "session"
     session.mkdir()
     about = ("--bundle", str(bundle), "--session", str(session))
     try:
-        enter_s = _timed(shot, "farm", "enter", *about)
-        first_s = _timed(shot, "farm", "task", "--index", "0", *about)
-        again_s = _timed(shot, "farm", "task", "--index", "0", *about)
-        all_s = _timed(shot, "farm", "task", *about)
+        enter_s, _ = _timed(shot, "enter", *about)
+        _timed(shot, "task", "--index", "0", *about)
+        task_s, _ = _timed(shot, "task", "--index", "0", *about, "--json")
+        all_s, said = _timed(shot, "task", *about, "--json")
     finally:
-        _timed(shot, "farm", "exit", "--session", str(session))
-    a_frame = (all_s - again_s) / (len(shot.frames) - 1)
-    print(
-        f"{model}: start {enter_s:.2f} s, first frame {first_s:.2f} s, a task with nothing to do {again_s:.2f} s, ",
-        end="",
+        _timed(shot, "exit", "--session", str(session))
+    facts = json.loads(said.splitlines()[-1])["facts"]
+    frame_s = (all_s - task_s) / (len(shot.frames) - 1)
+    read_s, finish_s = (
+        sum(facts.get(f"seconds_{stage}", 0.0) for stage in stages) / len(shot.frames)
+        for stages in (READING, FINISHING)
     )
-    print(f"each further frame {a_frame:.3f} s")
+    scale = min(1.0, frame_s / (read_s + finish_s))
+    read_s, finish_s = read_s * scale, finish_s * scale
+    load_s = max(0.0, enter_s - start_s) if start_s else 0.0
+    return StageTimes(enter_s - load_s, load_s, task_s, read_s, frame_s - read_s - finish_s, finish_s)
 
 
-def _timed(shot: Any, *words: str) -> float:
+def _timed(shot: Any, *words: str) -> tuple[float, str]:
+    """Seconds that a farm command took, and what it said."""
     began = time.perf_counter()
-    done: subprocess.CompletedProcess[str] = shot.mattebridge(*words, timeout_s=300)
+    done: subprocess.CompletedProcess[str] = shot.mattebridge("farm", *words, timeout_s=300)
     if done.returncode:
         raise SystemExit(done.stderr)
-    return time.perf_counter() - began
+    return time.perf_counter() - began, done.stdout
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import runpy
 import shlex
@@ -190,6 +191,30 @@ def test_a_command_says_everything_that_its_request_says(
         asked = matte.request_of(parser.parse_args(job.command()[1:]), "matte")
         assert asked == make_request(**job.request)
         assert (asked.params["gain"], asked.preset, asked.core) == (0.5, "small", asked.mask)
+
+
+def test_farm_jobs_of_a_node_render_what_they_need_and_end_with_the_comp(
+    server: LocalServer, shot: Shot, terminal: FakeNuke
+) -> None:
+    node = shot.script(terminal, model_name="identity", always_render=True, make_fgr=True)
+    nuke: Any = terminal.module
+    nuke.scriptSaveAs(f"{shot.folder.as_posix()}/shot.nk")
+    from mattebridge_nuke import farm
+
+    folder = shot.folder / "jobs"
+    (bundle,) = farm.make_bundles(node.name(), str(folder), write="Write1", chunk=2)
+    assert len(terminal.session.executed) > 0, "the inputs were rendered"
+    assert Path(bundle) == folder / "MatteBridge1_v001_main"
+    values = json.loads((Path(bundle) / "parameters.json").read_text())
+    assert (values["Frames"], values["ChunkSize"], values["NukeWrite"]) == ("1001-1004", "2", "Write1")
+    assert values["NukeScript"] == f"{shot.folder.as_posix()}/shot.nk"
+    request = json.loads((Path(bundle) / "plan.json").read_text())["request"]
+    (job,) = farm.jobs_of()
+    for role in ("plate", "mask", "out", "fgr"):
+        assert request[role] == job.request[role], role
+    assert not job.complete and not Path(str(request["out"]).replace("%04d", "1001")).exists(), "nothing was started"
+    with pytest.raises(InputError, match="no MatteBridge node Nobody"):
+        farm.make_bundles("Nobody", str(folder))
 
 
 def test_what_a_farm_made_is_known_taken_and_rendered(server: LocalServer, shot: Shot, terminal: FakeNuke) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from ..errors import MatteBridgeError, OutOfMemory, UsageError
 from ..frames import FrameSet
 from ..requests import plan_bytes
 from . import need
+from .connection import settings_of
 
 FARM_EXAMPLES = """\
 examples:
@@ -24,6 +26,8 @@ examples:
 exit status of a task: 0 done, 2 usage, 3 bad input (a retry will not help), 4 server lost (retry), 5 out of memory
 (retry on a larger host), 6 cancelled, 7 refused
 """
+NO_BUNDLE = "Make one with `mattebridge farm bundle`, in a folder that every worker sees."
+SERVERS = "auto|ENDPOINT"
 PATH_FLAGS = (
     ("plate", "plate", "plate, where not the one of the plan"),
     ("mask", "mask", "mask, likewise"),
@@ -58,7 +62,10 @@ def add_parser(subparsers: Any) -> None:
     which.add_argument("--first", type=int, default=None, metavar="F", help="the chunk that begins with this frame")
     task.add_argument("--memory-status", type=int, default=5, metavar="N", help="exit status for out of memory (5)")
     task.add_argument("--chunk", type=int, default=0, metavar="N", help="frames in a chunk (default: the bundle's)")
-    task.add_argument("--session", default="", metavar="DIR", help="use the server of this session (default: none)")
+    task.add_argument("--overwrite", action="store_true", help="replace frames that were made otherwise")
+    where = task.add_mutually_exclusive_group()
+    where.add_argument("--session", default="", metavar="DIR", help="use the server of this session (default: none)")
+    where.add_argument("--server", default="", metavar=SERVERS, help="use a server of the host; auto: if one runs")
     _add_engine(task)
     _add_report(task)
     chunks = commands.add_parser(
@@ -72,6 +79,8 @@ def add_parser(subparsers: Any) -> None:
     enter.add_argument("--session", required=True, metavar="DIR", help="the session's working folder")
     leave = commands.add_parser("exit", help="stop the server of a worker session; one that is gone is a success")
     leave.add_argument("--session", required=True, metavar="DIR", help="the session's working folder")
+    for command in (enter, leave):
+        command.set_defaults(report="openjd")
     verify = commands.add_parser("verify", help="is every frame there, made from this plan, finite and without seams?")
     _add_shot(verify)
     verify.add_argument("--frames", default="", metavar="R", help="frames to look at (default: all)")
@@ -90,7 +99,12 @@ def run(args: argparse.Namespace) -> int:
         "exit": _exit,
         "verify": _verify,
     }[args.farm_command]
-    return command(args)
+    try:
+        return command(args)
+    except MatteBridgeError as error:
+        if args.farm_command in ("enter", "task", "verify"):
+            _report(args).failed(error)
+        raise
 
 
 def _add_bundle(commands: Any) -> None:
@@ -105,6 +119,10 @@ def _add_bundle(commands: Any) -> None:
     bundle.add_argument("--name", default="", help="the job's name")
     bundle.add_argument("--command", dest="mattebridge", default="mattebridge", help="how workers call mattebridge")
     bundle.add_argument("--task-timeout", type=int, default=0, metavar="S", help="default: ten times the expected time")
+    comp = bundle.add_argument_group("a comp that needs the matte, as a last step of the job")
+    comp.add_argument("--nuke-script", default="", metavar="FILE", help="the script; a Write of it is rendered")
+    comp.add_argument("--nuke-write", default="", metavar="NODE", help="the Write")
+    comp.add_argument("--nuke", default="nuke", metavar="COMMAND", help="how workers call Nuke (nuke)")
     _add_engine(bundle)
 
 
@@ -116,6 +134,7 @@ def _add_submit(commands: Any) -> None:
     submit.add_argument("--shot", default="", help="OpenCue's shot")
     submit.add_argument("--user", default="", help="OpenCue's user (default: you)")
     submit.add_argument("--retries", type=int, default=2, metavar="N", help="how often OpenCue tries a frame again (2)")
+    submit.add_argument("--server", default="", metavar=SERVERS, help="what OpenCue's tasks give to farm task")
     submit.add_argument(
         "--print", dest="only_print", action="store_true", help="print OpenCue's job and submit nothing"
     )
@@ -143,7 +162,12 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
 def _bundle(args: argparse.Namespace) -> int:
     farm, shots = need("mattebridge_server.farm.bundle"), need("mattebridge_server.farm.shot")
     fields = {field: getattr(args, flag.replace("-", "_")) for flag, field, _ in PATH_FLAGS}
-    shot = shots.with_paths(plan_bytes(args.plan), {**fields, "overwrite": args.overwrite}, args.version)
+    shot = shots.with_paths(plan_bytes(args.plan), {**fields, "overwrite": args.overwrite}, args.version, args.plan)
+    if bool(args.nuke_script) != bool(args.nuke_write):
+        raise UsageError(
+            "a comp is a script and a Write in it", remedy="Give both: --nuke-script FILE --nuke-write NODE."
+        )
+    comp = farm.Comp(str(Path(args.nuke_script).absolute()), args.nuke_write, args.nuke) if args.nuke_script else None
     choices = farm.Choices(
         chunk=args.chunk,
         name=args.name,
@@ -152,6 +176,7 @@ def _bundle(args: argparse.Namespace) -> int:
         threads=args.threads or farm.Choices.threads,
         models_folder=str(Path(args.models_dir).absolute()) if args.models_dir else "",
         task_timeout_s=args.task_timeout,
+        comp=comp,
     )
     plan = Path(args.plan)
     made = farm.make_bundle(shot, Path(args.out) if args.out else plan.with_name(f"{plan.stem}_bundle"), choices)
@@ -177,7 +202,7 @@ def _submit_opencue(args: argparse.Namespace) -> int:
     shot = need("mattebridge_server.farm.shot").read_shot(plan_bytes(bundle / "plan.json"), str(bundle))
     known = _parameters(args)
     choices = farm.Choices(int(known["ChunkSize"]), "", known["MatteBridge"], known["Device"], int(known["Threads"]))
-    job = cue.CueJob(args.show, args.shot, args.user, max_retries=args.retries)
+    job = cue.CueJob(args.show, args.shot, args.user, max_retries=args.retries, server=args.server)
     send = cue.job_specification if args.only_print else cue.submit
     print(send(bundle, shot, farm.job_spec(shot, choices), job))
     return 0
@@ -186,11 +211,16 @@ def _submit_opencue(args: argparse.Namespace) -> int:
 def _task(args: argparse.Namespace) -> int:
     tasks = need("mattebridge_server.farm.task")
     shot = _shot(args)
+    if args.overwrite:
+        shot = replace(shot, request=replace(shot.request, overwrite=True))
     frames = _task_frames(args, tasks, shot)
-    session = Path(args.session) if args.session else None
+    session = Path(args.session).absolute() if args.session else None
     try:
-        tasks.run_task(shot, frames, session, _recipe(args), _report(args))
+        host = settings_of(args) if args.server else None
+        tasks.run_task(shot, frames, session, _recipe(args), _report(args), host)
     except OutOfMemory as error:
+        if args.memory_status == error.exit_status:
+            raise
         sys.stderr.write(f"mattebridge: {error}\n")
         return int(args.memory_status)
     return 0
@@ -216,14 +246,12 @@ def _chunks(args: argparse.Namespace) -> int:
 
 def _enter(args: argparse.Namespace) -> int:
     session, tasks = need("mattebridge_server.farm.session"), need("mattebridge_server.farm.task")
-    folder = Path(args.session)
-    report = _report(args, "openjd")
+    folder = Path(args.session).absolute()
+    report = _report(args)
+    shot = _shot(args)
     try:
-        shot = _shot(args)
-        started = session.begin(folder, _recipe(args))
-        tasks.warm_up(shot, folder, report)
-    except MatteBridgeError as error:
-        report.failed(error)
+        started = tasks.start_session(shot, folder, _recipe(args), report)
+    except MatteBridgeError:
         session.end(folder)
         raise
     settings = session.session_settings(folder)
@@ -234,7 +262,7 @@ def _enter(args: argparse.Namespace) -> int:
 
 
 def _exit(args: argparse.Namespace) -> int:
-    _report(args, "openjd").status(need("mattebridge_server.farm.session").end(Path(args.session)))
+    _report(args).status(need("mattebridge_server.farm.session").end(Path(args.session).absolute()))
     return 0
 
 
@@ -245,11 +273,7 @@ def _verify(args: argparse.Namespace) -> int:
     verified = need("mattebridge_server.farm.verify").verify(shot, frames, chunk, report.progress)
     for warning in verified.warnings:
         report.status(f"warning: {warning}")
-    try:
-        verified.raise_problem()
-    except MatteBridgeError as error:
-        report.failed(error)
-        raise
+    verified.raise_problem()
     seam = f", seam {verified.seam.ratio:.2f}" if verified.seam is not None and verified.seam.borders else ""
     report.status(f"{len(frames)} frames are right{seam}")
     return 0
@@ -257,6 +281,8 @@ def _verify(args: argparse.Namespace) -> int:
 
 def _shot(args: argparse.Namespace) -> Any:
     shots = need("mattebridge_server.farm.shot")
+    if args.bundle:
+        _parameters(args)
     file = args.plan or str(Path(args.bundle) / "plan.json")
     folders = {}
     for text in args.folder:
@@ -278,7 +304,7 @@ def _recipe(args: argparse.Namespace) -> Any:
 
 
 def _parameters(args: argparse.Namespace) -> dict[str, str]:
-    """The values of the bundle's parameters; empty without a bundle."""
+    """The values of the bundle's parameters; empty without a bundle. Raises `UsageError` where it is none."""
     if not getattr(args, "bundle", ""):
         return {}
     import json
@@ -286,13 +312,19 @@ def _parameters(args: argparse.Namespace) -> dict[str, str]:
     file = Path(args.bundle) / "parameters.json"
     try:
         values: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"this is no job bundle: {error}", file=args.bundle) from None
+        if min(int(values["ChunkSize"]), int(values["Threads"])) < 1 or not (
+            values["MatteBridge"] and values["Device"]
+        ):
+            raise ValueError("a parameter has no value")
+    except OSError as error:
+        raise UsageError(f"this is no job bundle: {error.strerror}", file=str(file), remedy=NO_BUNDLE) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"the bundle is damaged: {error!r}", file=str(file), remedy=NO_BUNDLE) from None
     return values
 
 
-def _report(args: argparse.Namespace, form: Optional[str] = None) -> Any:
-    return need("mattebridge_server.farm.report").REPORTS[form or args.report](_line)
+def _report(args: argparse.Namespace) -> Any:
+    return need("mattebridge_server.farm.report").REPORTS[args.report](_line)
 
 
 def _line(text: str) -> None:

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +112,11 @@ def _holds(descriptors: Path, path: Path) -> bool:
         return any(os.path.realpath(entry) == wanted for entry in descriptors.iterdir())
     except OSError:
         return False  # it has ended, or it is another user's
+
+
+def broker_lock(folder: Path) -> FileLock:
+    """The lock of this user's server on this host, in the user's runtime folder, which hosts may share."""
+    return FileLock(folder / f"broker.{socket.gethostname()}.lock")
 
 
 def device_lock(folder: Path, device: str) -> FileLock:

@@ -20,7 +20,7 @@ from typing import Any
 import zmq
 
 from mattebridge import keys, rendezvous
-from mattebridge.errors import Refused, UsageError
+from mattebridge.errors import Refused, ServerError, UsageError
 from mattebridge.messages import PROTOCOL_MAJOR, PROTOCOL_MINOR, Limits
 from mattebridge.settings import Settings, private_folder
 
@@ -29,9 +29,9 @@ from ..site import Site, find_site
 from .auth import AllowList
 from .config import Config
 from .journal import network_file_system
-from .lock import FileLock, Holder, device_lock
+from .lock import FileLock, Holder, broker_lock, device_lock
 from .logs import set_up_logging
-from .owner import owner_of, watch
+from .owner import Process, owner_of, watch
 from .scheduling import Policy
 from .service import Service
 from .sockets import is_loopback, local_endpoint
@@ -77,10 +77,13 @@ def run(args: argparse.Namespace, adjust: Callable[[Config], Config] = lambda co
 
     ``args`` has the attributes of `Arguments`, all optional. ``adjust`` changes the configuration before it is used.
     """
-    settings = Settings.from_environment()
+    settings, arguments = Settings.from_environment(), Arguments.of(args)
+    starter, owner = Process.of(os.getppid()), owner_of(arguments.owner_pid, arguments.owner_folder)
+    if why := owner.gone():
+        raise ServerError(f"the owner of this server is gone already: {why}")
     private_folder(settings.runtime_dir)
     holder = Holder(os.getpid(), socket.gethostname())
-    lock = FileLock(settings.runtime_dir / f"broker.{holder.host}.lock")
+    lock = broker_lock(settings.runtime_dir)
     try:
         lock.acquire(holder)
     except Refused:
@@ -88,8 +91,7 @@ def run(args: argparse.Namespace, adjust: Callable[[Config], Config] = lambda co
             f"a server of this user already runs here: {lock.holder()}",
             remedy="Use it, or stop it first with `mattebridge stop`.",
         ) from None
-    arguments = Arguments.of(args)
-    watched = watch(owner_of(arguments.owner_pid, arguments.owner_folder))
+    watched = watch(owner, starter)
     try:
         config = adjust(configure(arguments, settings))
         set_up_logging(config.log_file)

@@ -1,11 +1,11 @@
 """A server that belongs to somebody: it ends when its owner is gone, so that a farm session leaves nothing behind.
 
 Two signs are watched. The owner's folder: a farm removes a session's working folder when the session is over. And the
-owner's process: whoever asked for the server names itself and its ancestors, nearest first. Some of them are wrappers
-(a shell, sudo) that end with the command that started us, and which ones nobody can tell beforehand; so those that are
-gone `SETTLE_S` after that command's end were wrappers, and the nearest one left is the owner. While that command still
-runs (loading a large model takes minutes) its wrappers wait for it: an ancestor that dies before it was no wrapper. A
-process is known by its id and its start time, because ids are given out again.
+owner's process: whoever asked for the server names the processes above it, nearest first. The nearest of them are
+wrappers (a shell, sudo, setsid) that wait for the command that starts us and end with it; which ones nobody can tell
+beforehand. So while that command runs (loading a large model takes minutes) all of them have to live; and `SETTLE_S`
+after its end, the nearest one left is the owner. A process is known by its id and its start time, because ids are given
+out again.
 
 The watch is a thread beside the loop: it works although the loop hangs. It asks politely first, as any signal does.
 """
@@ -15,9 +15,10 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mattebridge.rendezvous import process_alive
@@ -38,16 +39,16 @@ class Process:
 
     @classmethod
     def of(cls, pid: int) -> Process:
-        return cls(pid, _start_time(pid))
+        return cls(pid, int((_stat(pid) or [b"0"] * 20)[19]))
 
     @property
     def alive(self) -> bool:
-        return process_alive(self.pid) and _start_time(self.pid) == self.started
+        return process_alive(self.pid) and Process.of(self.pid) == self
 
 
 @dataclass(frozen=True)
 class Owner:
-    """Who a server belongs to. Empty: nobody in particular, it runs until it is stopped."""
+    """Who a server belongs to: ``processes`` nearest first, and ``folder``. Empty: it runs until it is stopped."""
 
     processes: tuple[Process, ...] = ()
     folder: str = ""
@@ -58,7 +59,7 @@ class Owner:
     def settled(self) -> Owner:
         """The owner once the wrappers have ended: the nearest process that still lives; none: the farthest, dead."""
         alive = tuple(process for process in self.processes if process.alive)
-        return Owner(alive[:1] or self.processes[-1:], self.folder)
+        return replace(self, processes=alive[:1] or self.processes[-1:])
 
     def gone(self) -> str:
         """Why the owner counts as gone; empty while it is there."""
@@ -69,31 +70,44 @@ class Owner:
 
 
 def owner_of(pids: Sequence[int], folder: str) -> Owner:
-    """The owner that a command line names; processes that are gone already count as wrappers."""
-    return Owner(tuple(process for process in map(Process.of, pids) if process.alive), folder)
+    """The owner that a command line names."""
+    return Owner(tuple(map(Process.of, pids)), folder)
 
 
-def watch(owner: Owner, stop: Callable[[int], None] | None = None) -> threading.Event:
-    """Watch in the background; the returned event ends the watch. ``stop`` gets a signal number (default: to us)."""
+def ancestors() -> tuple[int, ...]:
+    """The processes above this one, nearest first, down to the system's first, which may itself be the owner.
+
+    The first of a container is often the farm's worker. Empty where they cannot be followed to the end (a platform
+    without /proc, or one that hides other users' processes): only what is known to be there may be watched.
+    """
+    found: list[int] = []
+    pid = os.getppid()
+    while pid > 1 and sys.platform == "linux":
+        found.append(pid)
+        pid = int((_stat(pid) or [b"0"] * 2)[1])
+    return (*found, pid) if pid == 1 and sys.platform == "linux" else ()
+
+
+def watch(owner: Owner, starter: Process, stop: Callable[[int], None] | None = None) -> threading.Event:
+    """Watch in the background; the returned event ends the watch. ``stop`` gets a signal number (default: to us).
+
+    ``starter`` is the command that started this process, our parent: wrappers among the owner's processes end with it.
+    """
     over = threading.Event()
     if owner:
         act = stop or (lambda number: os.kill(os.getpid(), number))
-        threading.Thread(target=_watch, args=(owner, act, over), name="owner", daemon=True).start()
+        threading.Thread(target=_watch, args=(owner, starter, act, over), name="owner", daemon=True).start()
     return over
 
 
-def _watch(owner: Owner, stop: Callable[[int], None], over: threading.Event) -> None:
-    if len(owner.processes) > 1:
-        starter, others = owner.processes[0], Owner(owner.processes[1:], owner.folder)
-        while starter.alive and not others.gone():
-            if over.wait(POLL_S):
-                return
-        if starter.alive:
-            owner = others
-        elif over.wait(SETTLE_S):
+def _watch(owner: Owner, starter: Process, stop: Callable[[int], None], over: threading.Event) -> None:
+    while starter.alive and not owner.gone():
+        if over.wait(POLL_S):
             return
-        else:
-            owner = owner.settled()
+    if not starter.alive:
+        if over.wait(SETTLE_S):
+            return
+        owner = owner.settled()
     while not (why := owner.gone()):
         if over.wait(POLL_S):
             return
@@ -104,10 +118,9 @@ def _watch(owner: Owner, stop: Callable[[int], None], over: threading.Event) -> 
             return
 
 
-def _start_time(pid: int) -> int:
-    """Field 22 of /proc/PID/stat; 0 where there is no such file."""
+def _stat(pid: int) -> list[bytes]:
+    """The fields of /proc/PID/stat from the third (the state) on; empty where there is no such file."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2].split()
     except OSError:
-        return 0
-    return int(stat.rpartition(b") ")[2].split()[19])
+        return []

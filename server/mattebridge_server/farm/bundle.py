@@ -9,8 +9,9 @@ plan.json                the plan, with the request in it; the template's parame
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mattebridge.errors import OutputFailed, UsageError
@@ -18,9 +19,11 @@ from mattebridge.frames import FrameSet
 
 from ..models.base import Canvas
 from ..models.registry import load_registry
+from ..pipeline.inputs import resolve_inputs
 from .chunking import STAGE_TIMES, Rhythm, StageTimes, chunk_seconds, recommended_chunk
+from .report import one_line
 from .shot import FarmShot
-from .template import PLAN_FILE, JobSpec, Needs, job_template, parameter_values
+from .template import PLAN_FILE, Comp, JobSpec, Needs, job_template, parameter_values
 
 MIB = 1 << 20
 HOST_BASE_MIB = 1500
@@ -33,6 +36,8 @@ LOOSE_TIMEOUT = 10
 """A task may take this many times what is expected of it: a worker may be slow, a hung one must not stay."""
 
 SHORTEST_TIMEOUT_S = 1800
+LONGEST_NAME = 128
+DEVICE = r"(cpu|cuda)(:\d+)?"
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ class Choices:
     threads: int = 2
     models_folder: str = ""
     task_timeout_s: int = 0
+    comp: Comp | None = None
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,7 @@ class Bundle:
 
 
 def make_bundle(shot: FarmShot, folder: Path, choices: Choices) -> Bundle:
-    """Write the bundle. Raises `UsageError` for a chunk that makes no sense, `OutputFailed`."""
+    """Write the bundle. Raises what `job_spec` raises, and `OutputFailed`."""
     spec = job_spec(shot, choices)
     values = parameter_values(spec)
     listed = {"parameterValues": [{"name": name, "value": value} for name, value in values.items()]}
@@ -78,14 +84,17 @@ def make_bundle(shot: FarmShot, folder: Path, choices: Choices) -> Bundle:
 
 
 def job_spec(shot: FarmShot, choices: Choices) -> JobSpec:
-    """What the template will say about this shot. Raises `UsageError`."""
+    """What the template will say about this shot. Raises `UsageError`, and `InputError` for an output over an input."""
+    resolve_inputs(replace(shot.request, frames=str(shot.frames)), shot.plan.frames)  # refuses names that clash
+    if choices.device and not re.fullmatch(DEVICE, choices.device):
+        raise UsageError(f"a device is cpu:N or cuda:N, not {choices.device!r}")
     needs = worker_needs(shot, choices)
     chunk = chunk_size(shot, choices.chunk)
     frames = shot.frames
     expected_s = _expected_seconds(shot, chunk)
-    name = choices.name or f"matte {shot.request.label or Path(shot.request.out).name}"
+    name = one_line(choices.name or f"matte {shot.request.label or Path(shot.request.out).name}")
     return JobSpec(
-        name=name[:128],
+        name=name[:LONGEST_NAME],
         frames=range_text(frames),
         contiguous=len(frames) == frames.last - frames.first + 1,
         chunk=chunk,
@@ -96,6 +105,7 @@ def job_spec(shot: FarmShot, choices: Choices) -> JobSpec:
         device=choices.device or ("cuda:0" if needs.gpus else "cpu:0"),
         threads=choices.threads,
         models_folder=choices.models_folder,
+        comp=choices.comp,
     )
 
 

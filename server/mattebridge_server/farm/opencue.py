@@ -1,8 +1,8 @@
 """The same bundle on OpenCue, through pyoutline: a layer of chunks, and a layer that verifies.
 
 OpenCue knows no sessions, so every chunk is a process of its own that loads the model; chunks should be as large as the
-recommended ones, or the host should run a server that ``--server`` finds. Cuebot cuts the frame range itself (10, 10, 4
-where OpenJD makes 8, 8, 8) and puts a chunk's first frame in place of ``#IFRAME#``.
+recommended ones, or the hosts run servers of their own, which ``--server auto`` finds. Cuebot cuts the frame range
+itself (10, 10, 4 where OpenJD makes 8, 8, 8) and puts a chunk's first frame in place of ``#IFRAME#``.
 
 Exit statuses: every one but 0 is tried again up to ``max_retries`` times, since Cuebot has no status for "do not". Out
 of memory is reported as 33, for which Cuebot raises the layer's memory and tries again.
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mattebridge.errors import UsageError
+from mattebridge.errors import ServerError, UsageError
 
 from .shot import FarmShot
 from .template import JobSpec
@@ -30,13 +30,14 @@ GPU_MEMORY_UNIT = "m"
 
 @dataclass(frozen=True)
 class CueJob:
-    """Where the job goes in OpenCue. ``user`` empty: whoever submits."""
+    """Where the job goes in OpenCue. ``user`` empty: whoever submits; ``server``: for `mattebridge farm task`."""
 
     show: str
     shot: str
     user: str = ""
     priority: int = 1
     max_retries: int = 2
+    server: str = ""
 
 
 def job_specification(bundle: Path, shot: FarmShot, spec: JobSpec, job: CueJob) -> str:
@@ -46,15 +47,25 @@ def job_specification(bundle: Path, shot: FarmShot, spec: JobSpec, job: CueJob) 
 
 
 def submit(bundle: Path, shot: FarmShot, spec: JobSpec, job: CueJob) -> str:
-    """Hand the job to the Cuebot that the environment names (CUEBOT_HOSTS); returns the job's name there."""
-    jobs = _launcher(bundle, shot, spec, job).launch(use_pycuerun=False)
+    """Hand the job to the Cuebot that the environment names (CUEBOT_HOSTS); returns the job's name there.
+
+    Raises `ServerError` where none answers or it refuses the job, and `UsageError` where pyoutline is not installed.
+    """
+    launcher, errors = _launcher(bundle, shot, spec, job), _need("opencue.exception")
+    try:
+        jobs = launcher.launch(use_pycuerun=False)
+    except errors.CueException as error:
+        raise ServerError(
+            f"OpenCue did not take the job: {error}", remedy="Name its Cuebot in CUEBOT_HOSTS, or see what it says."
+        ) from None
     return str(jobs[0].name())
 
 
-def task_command(bundle: Path, spec: JobSpec) -> list[str]:
+def task_command(bundle: Path, spec: JobSpec, server: str = "") -> list[str]:
     """One chunk, by its first frame."""
-    status = f"--memory-status={OUT_OF_MEMORY_STATUS}"
-    return [spec.command, "farm", "task", "--bundle", str(bundle), f"--first={FIRST_FRAME}", status]
+    words = [spec.command, "farm", "task", "--bundle", str(bundle), f"--first={FIRST_FRAME}"]
+    words += [f"--memory-status={OUT_OF_MEMORY_STATUS}"]
+    return [*words, f"--server={server}"] if server else words
 
 
 def _launcher(bundle: Path, shot: FarmShot, spec: JobSpec, job: CueJob) -> Any:
@@ -62,7 +73,9 @@ def _launcher(bundle: Path, shot: FarmShot, spec: JobSpec, job: CueJob) -> Any:
     frames = spec.frames.replace(":", "x")
     about = {"show": job.show, "shot": job.shot, "user": job.user} if job.user else {"show": job.show, "shot": job.shot}
     script = outline.Outline(_name(spec.name), frame_range=frames, **about)
-    matte = shell.Shell("matte", command=_quoted(task_command(bundle, spec)), range=frames, chunk=spec.chunk)
+    matte = shell.Shell(
+        "matte", command=_quoted(task_command(bundle, spec, job.server)), range=frames, chunk=spec.chunk
+    )
     matte.set_arg("cores", float(spec.needs.vcpus))
     matte.set_arg("memory", f"{spec.needs.memory_mib}m")
     if spec.needs.gpus:

@@ -62,13 +62,17 @@ class OpenJdReport:
             self.fps = event.fps or self.fps
         elif isinstance(event, Warning_):
             frame = f"frame {event.frame}: " if event.frame is not None else ""
-            self.say(remark(f"warning: {frame}{event.message} [{event.code}]"))
+            self.note(f"warning: {frame}{event.message} [{event.code}]")
         elif isinstance(event, Queued) and event.position:
             self.status(f"queued, {event.position} ahead")
 
     def status(self, text: str) -> None:
         """What goes on now."""
         self.say(f"openjd_status: {one_line(text)}")
+
+    def note(self, text: str) -> None:
+        """What a person may want to read."""
+        self.say(remark(text))
 
     def progress(self, percent: float) -> None:
         """How far it is, 0 to 100."""
@@ -103,6 +107,10 @@ class PlainReport:
         """What goes on now."""
         self.say(one_line(text))
 
+    def note(self, text: str) -> None:
+        """What a person may want to read."""
+        self.say(remark(text))
+
     def progress(self, percent: float) -> None:
         """Nothing: frames tell enough."""
 
@@ -123,6 +131,10 @@ class JsonReport:
     def status(self, text: str) -> None:
         """What goes on now, as an event NOTE."""
         self.say(json.dumps({"event": "NOTE", "message": one_line(text)}))
+
+    def note(self, text: str) -> None:
+        """What a person may want to read, as an event NOTE."""
+        self.status(text)
 
     def progress(self, percent: float) -> None:
         """Nothing: PROGRESS events tell it."""

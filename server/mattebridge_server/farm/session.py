@@ -1,9 +1,9 @@
 """A worker session's own server: started once, found by every task, gone when the session is over.
 
-Everything of the server lies in the session's working folder: rendezvous, keys, journal, log. Two sessions on one host
-do not meet, and nothing of the user's own server is touched. The server watches its owner (the session's process and
-its folder) and ends with it, whatever happens to the commands here; being idle for long ends it too. A server that died
-is started again by the next task, so that a retry on the same worker can succeed.
+Everything of the server lies in a folder of the session's working folder: rendezvous, keys, journal, log. Two sessions
+on one host do not meet, and nothing of the user's own server is touched. The server watches its owner (that folder, and
+the process whose session it is) and ends with it, whatever happens to the commands here; being idle for long ends it
+too. A server that died is started again by the next task, so that a retry on the same worker can succeed.
 """
 
 from __future__ import annotations
@@ -14,22 +14,25 @@ import json
 import os
 import shutil
 import signal
-import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mattebridge.client import Client
-from mattebridge.errors import ServerError, UsageError
-from mattebridge.launch import serve_detached
+from mattebridge.errors import Refused, ServerError, UsageError
+from mattebridge.launch import log_tail, serve_detached
 from mattebridge.rendezvous import Rendezvous, process_alive, read_alive
 from mattebridge.settings import Settings, private_folder
 
+from ..broker.lock import FileLock, Holder, broker_lock
+from ..broker.owner import ancestors
+
 FOLDER = "mattebridge"
 RECIPE = "serve.json"
+SERVER_EVENTS = "server.jsonl"
 START_TIMEOUT_S = 120.0
 IDLE_EXIT_S = 900.0
+ASK_S = 5.0
 DRAIN_S = 30.0
 TERMINATE_S = 10.0
 POLL_S = 0.05
@@ -49,7 +52,7 @@ class Recipe:
         """Arguments of `mattebridge serve`, ownership included."""
         words = ["--device", self.device, "--threads", str(self.threads), "--idle-exit", f"{IDLE_EXIT_S:g}"]
         words += [word for folder in self.models_folders for word in ("--models-dir", folder)]
-        words += ["--owner-folder", str(session)]
+        words += ["--owner-folder", str(session / FOLDER)]
         return words + [word for pid in ancestors() for word in ("--owner-pid", str(pid))]
 
 
@@ -79,8 +82,15 @@ def begin(session: Path, recipe: Recipe) -> Started:
     """Start the session's server and remember how. Raises `UsageError` and `ServerError`."""
     if not session.is_dir():
         raise UsageError("the session's folder does not exist", file=str(session), remedy="Name it: --session DIR.")
-    folder = private_folder(session / FOLDER)
-    (folder / RECIPE).write_text(json.dumps(dataclasses.asdict(recipe)), encoding="utf-8")
+    try:
+        folder = private_folder(session / FOLDER)
+        (folder / RECIPE).write_text(json.dumps(dataclasses.asdict(recipe)), encoding="utf-8")
+    except OSError as error:
+        raise ServerError(
+            f"the session's folder cannot be written: {error.strerror}",
+            file=str(session),
+            remedy="Free space on this worker's disk, or use another worker.",
+        ) from None
     return ensure(session)
 
 
@@ -102,30 +112,49 @@ def ensure(session: Path) -> Started:
     return Started(serve_detached(settings, recipe.arguments(session), START_TIMEOUT_S), True)
 
 
+def last_words(session: Path) -> list[str]:
+    """The last lines of the server's logs, for a failure of the server: the farm removes the session's folder."""
+    settings = session_settings(session)
+    logs = (settings.server_log, settings.runtime_dir / SERVER_EVENTS)
+    return [f"{log.name}: {line}" for log in logs for line in log_tail(log).splitlines()]
+
+
 def end(session: Path, drain_s: float = DRAIN_S) -> str:
     """Stop the session's server and take its files away; says what happened. A server that is gone is a success.
 
-    It is asked to drain, then to stop now, then ended. Never raises for a server that does not answer.
+    It is asked to drain, then to stop now, then ended; one that is still starting ends because its folder is gone.
+    Raises `ServerError` for one that survives all that.
     """
     settings = session_settings(session)
-    found = read_alive(settings.runtime_dir)
-    told = "the server was gone already" if found is None else _stop(settings, found, drain_s)
+    pid = _server_process(broker_lock(settings.runtime_dir)) if (session / FOLDER).is_dir() else 0
+    told = _stop(settings, pid, drain_s) if pid else "the server was gone already"
     shutil.rmtree(session / FOLDER, ignore_errors=True)
     return told
 
 
-def _stop(settings: Settings, server: Rendezvous, drain_s: float) -> str:
+def _server_process(lock: FileLock) -> int:
+    """Who holds the server's lock; 0 where nobody does: the id in a file alone might be somebody else's by now."""
+    try:
+        lock.acquire(Holder())
+    except Refused:
+        return lock.holder().pid
+    lock.release()
+    return 0
+
+
+def _stop(settings: Settings, pid: int, drain_s: float) -> str:
     for now, patience_s in ((False, drain_s), (True, TERMINATE_S)):
-        with contextlib.suppress(ServerError), Client.connect(settings=settings, timeout_s=5.0) as client:
-            client.stop(now)
-        if _gone(server.pid, patience_s):
-            return f"the server (process {server.pid}) stopped"
+        with contextlib.suppress(ServerError):
+            with Client.connect(settings=settings, timeout_s=ASK_S) as client:
+                client.stop(now)
+            if _gone(pid, patience_s):
+                return f"the server (process {pid}) stopped"
     for number in (signal.SIGTERM, getattr(signal, "SIGKILL", signal.SIGTERM)):
         with contextlib.suppress(OSError):
-            os.kill(server.pid, number)
-        if _gone(server.pid, TERMINATE_S):
-            return f"the server (process {server.pid}) did not answer and was ended"
-    raise ServerError(f"the server (process {server.pid}) cannot be ended", file=str(settings.server_log))
+            os.kill(pid, number)
+        if _gone(pid, TERMINATE_S):
+            return f"the server (process {pid}) did not answer and was ended"
+    raise ServerError(f"the server (process {pid}) cannot be ended", file=str(settings.server_log))
 
 
 def _gone(pid: int, patience_s: float) -> bool:
@@ -135,23 +164,3 @@ def _gone(pid: int, patience_s: float) -> bool:
             return False
         time.sleep(POLL_S)
     return True
-
-
-def ancestors() -> Sequence[int]:
-    """This process and those above it, nearest first, without the first of the system; elsewhere than on Linux two."""
-    found: list[int] = [os.getpid()]
-    pid = os.getppid()
-    while pid > 1 and pid not in found:
-        found.append(pid)
-        pid = _parent(pid)
-    return found
-
-
-def _parent(pid: int) -> int:
-    if sys.platform != "linux":
-        return 0
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return 0
-    return int(stat.rpartition(b") ")[2].split()[1])

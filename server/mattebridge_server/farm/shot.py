@@ -54,7 +54,7 @@ class FarmShot:
 
 def read_shot(text: bytes, file: str = "") -> FarmShot:
     """The shot of a plan's file. Raises `PlanError` for what is no plan, or holds no request."""
-    plan = parse_plan(text)
+    plan = _plan(text, file)
     content: dict[str, Any] = json.loads(text)
     if "request" not in content:
         raise PlanError(
@@ -69,14 +69,16 @@ def read_shot(text: bytes, file: str = "") -> FarmShot:
     return FarmShot(plan, replace(request, model=plan.model), text)
 
 
-def with_paths(text: bytes, fields: Mapping[str, Any], version: int = 0) -> FarmShot:
+def with_paths(text: bytes, fields: Mapping[str, Any], version: int = 0, file: str = "") -> FarmShot:
     """The shot of a plan's file with ``fields`` (of a request, as a caller writes them) put over what it remembers.
 
     ``{version}`` in a path becomes one number for the whole job: ``version``, or the next that is not on disk. Raises
     `UsageError` where there is no plate or no output, and what `read_shot` raises.
     """
-    content: dict[str, Any] = json.loads(text) if parse_plan(text) else {}
+    content: dict[str, Any] = json.loads(text) if _plan(text, file) else {}
     remembered = dict(content.get("request", {}))
+    if not (fields.get("out") or remembered.get("out")):
+        raise UsageError("where the alpha goes was not said", remedy="Name it: --alpha alpha.####.exr.")
     given = {name: value for name, value in fields.items() if value}
     remembered.pop("config_digest", None)
     if is_config_file(remembered.get("config", "")):
@@ -91,7 +93,13 @@ def with_paths(text: bytes, fields: Mapping[str, Any], version: int = 0) -> Farm
 
 
 def relocated(shot: FarmShot, folders: Mapping[str, str]) -> FarmShot:
-    """The shot with its folders where this machine has them, by field as in `FarmShot.folders`."""
+    """The shot with its folders where this machine has them, by field as in `FarmShot.folders`. Raises `UsageError`."""
+    unknown = set(folders) - {"config", *READ_FIELDS, *WRITE_FIELDS}
+    if unknown:
+        raise UsageError(
+            f"no path of a shot is called {', '.join(sorted(unknown))}",
+            remedy=f"Write --folder ROLE=DIR, ROLE one of {', '.join((*READ_FIELDS, *WRITE_FIELDS))} and config.",
+        )
     changes: dict[str, Any] = {
         name: join_folder(folder, split_folder(getattr(shot.request, name))[1])
         for name, folder in folders.items()
@@ -105,6 +113,14 @@ def relocated(shot: FarmShot, folders: Mapping[str, str]) -> FarmShot:
         return moved
     text = json.dumps({**json.loads(shot.text), "config": config}).encode()
     return replace(moved, plan=parse_plan(text), text=text)
+
+
+def _plan(text: bytes, file: str) -> ShotPlan:
+    try:
+        return parse_plan(text)
+    except PlanError as error:
+        error.file = error.file or file
+        raise
 
 
 def is_config_file(config: str) -> bool:
@@ -132,8 +148,6 @@ def _settled(request: JobRequest, version: int) -> JobRequest:
     texts = {name: getattr(request, name) for name in (*READ_FIELDS, *WRITE_FIELDS) if getattr(request, name)}
     if request.view:
         texts = {k: t.replace("%V", request.view).replace("%v", request.view[0]) for k, t in texts.items()}
-    if not texts.get("out"):
-        raise UsageError("where the alpha goes was not said", remedy="Name it: --alpha alpha.####.exr.")
     written = {name: Sequence.parse(texts[name]) for name in WRITE_FIELDS if name in texts}
     if any(sequence.has_version for sequence in written.values()):
         number = version or max(sequence.next_version() for sequence in written.values())

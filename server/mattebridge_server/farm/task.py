@@ -15,16 +15,17 @@ from pathlib import Path
 from types import FrameType
 
 from mattebridge.client import Client
-from mattebridge.errors import Cancelled, MatteBridgeError, UsageError
+from mattebridge.errors import Cancelled, MatteBridgeError, ServerError, UsageError
 from mattebridge.frames import FrameSet
 from mattebridge.messages import TERMINAL, Done, JobRequest
+from mattebridge.rendezvous import read_alive
 from mattebridge.settings import Settings
 
 from ..engine.local import run_local
 from ..site import find_site
 from .chunking import evened_chunks
 from .report import Report
-from .session import Recipe, ensure, session_settings
+from .session import Recipe, Started, begin, ensure, last_words, session_settings
 from .shot import FarmShot
 
 Tell = Callable[[object], None]
@@ -33,18 +34,30 @@ WARM_UP = "plan"
 """A job of this kind under the frozen plan loads the model and looks at one header: it warms a server, and no more."""
 
 
-def warm_up(shot: FarmShot, session: Path, report: Report) -> None:
-    """Have the session's server load the model and agree to the plan. Raises what it refuses the plan with."""
+def start_session(shot: FarmShot, session: Path, recipe: Recipe, report: Report) -> Started:
+    """Start the session's server, have it load the model and agree to the plan. Raises what it refuses the plan with.
+
+    Whatever was raised, `session.end` takes away what was started.
+    """
     request = replace(shot.request, kind=WARM_UP, frames=shot.plan.frames)
-    report.status(f"loading {shot.plan.model}")
-    with Client.connect(settings=session_settings(session)) as client, _signals() as stop:
-        job = client.submit(request, shot.text)
-        stop.act = job.cancel
-        job.wait()
+    with _signals() as stop, _last_words(report, session):
+        started = begin(session, recipe)
+        report.status(f"loading {shot.plan.model}")
+        with Client.connect(settings=session_settings(session)) as client:
+            job = client.submit(request, shot.text)
+            stop.act = job.cancel
+            job.wait()
+    return started
 
 
-def run_task(shot: FarmShot, frames: FrameSet, session: Path | None, recipe: Recipe, report: Report) -> Done:
-    """Matte ``frames``. Raises the typed error that the job ended with, after the report heard of it."""
+def run_task(
+    shot: FarmShot, frames: FrameSet, session: Path | None, recipe: Recipe, report: Report, host: Settings | None = None
+) -> Done:
+    """Matte ``frames`` on the session's server, else on the one that ``host`` names, else in this process.
+
+    ``host`` with the server ``auto`` means the one that runs here, if there is one. Raises the typed error that the job
+    ended with.
+    """
     request = replace(shot.request, frames=str(frames), shot=shot.plan.frames)
     ended: list[bool] = []
 
@@ -52,14 +65,16 @@ def run_task(shot: FarmShot, frames: FrameSet, session: Path | None, recipe: Rec
         ended.extend([True] * isinstance(event, TERMINAL))
         report.event(event)
 
-    with _signals() as stop:
+    with _signals() as stop, _last_words(report, session):
         try:
-            if session is None:
-                return _here(request, shot.text, recipe, tell, stop)
-            report.status(f"on the server of this session (process {ensure(session).server.pid})")
-            return _there(request, shot.text, session, tell, stop)
+            if session is not None:
+                report.status(f"on the server of this session (process {ensure(session).server.pid})")
+                return _there(request, shot.text, session_settings(session), tell, stop)
+            if host is not None and (host.server != "auto" or read_alive(host.runtime_dir)):
+                report.status("on the server of this host" if host.server == "auto" else f"on {host.server}")
+                return _there(request, shot.text, host, tell, stop)
+            return _here(request, shot.text, recipe, tell, stop)
         except MatteBridgeError as error:
-            report.failed(error)
             error.details["told"] = bool(ended)
             raise
 
@@ -83,8 +98,8 @@ def frames_from(shot: FarmShot, chunk: int, first: int) -> FrameSet:
     return shot.frames[begin : begin + chunk]
 
 
-def _there(request: JobRequest, plan: bytes, session: Path, tell: Tell, stop: _Stop) -> Done:
-    with Client.connect(settings=session_settings(session)) as client:
+def _there(request: JobRequest, plan: bytes, settings: Settings, tell: Tell, stop: _Stop) -> Done:
+    with Client.connect(settings=settings) as client:
         job = client.submit(request, plan)
         stop.act = job.cancel
         for event in job.events():
@@ -104,6 +119,17 @@ def _here(request: JobRequest, plan: bytes, recipe: Recipe, tell: Tell, stop: _S
         folders=recipe.models_folders,
         site=find_site(Settings.from_environment().site_file, {}),
     )
+
+
+@contextmanager
+def _last_words(report: Report, session: Path | None) -> Iterator[None]:
+    """Let a failure of the session's server be followed by the end of its log, which goes with the session's folder."""
+    try:
+        yield
+    except ServerError:
+        for line in last_words(session) if session else ():
+            report.note(line)
+        raise
 
 
 class _Stop:

@@ -6,6 +6,7 @@ or copy is a PATH parameter; frame handles and windows are not its business, the
     step Matte    environment Server: one warm server for each worker session
                   task: one chunk of frames
     step Verify   after it, on any host: every frame is there, made from this plan, finite and without seams
+    step Comp     after that, where a Nuke script was given: its Write, in the same chunks
 """
 
 from __future__ import annotations
@@ -49,10 +50,20 @@ class Needs:
 
 
 @dataclass(frozen=True)
+class Comp:
+    """A Nuke script, the Write in it to render, and how a worker calls Nuke."""
+
+    script: str
+    write: str
+    command: str = "nuke"
+
+
+@dataclass(frozen=True)
 class JobSpec:
     """All that the template says. ``folders`` by field of the request; ``frames`` as OpenJD writes ranges (``1-9:2``).
 
-    ``command`` is how a worker calls mattebridge. ``contiguous``: whether chunks are runs without holes.
+    ``command`` is how a worker calls mattebridge. ``contiguous``: whether chunks are runs without holes. ``comp`` is a
+    comp that needs the result.
     """
 
     name: str
@@ -66,6 +77,7 @@ class JobSpec:
     device: str = "cpu:0"
     threads: int = 2
     models_folder: str = ""
+    comp: Comp | None = None
 
 
 def job_template(spec: JobSpec) -> dict[str, Any]:
@@ -75,7 +87,7 @@ def job_template(spec: JobSpec) -> dict[str, Any]:
         "extensions": EXTENSIONS,
         "name": spec.name,
         "parameterDefinitions": _parameters(spec),
-        "steps": [_matte(spec), _verify(spec)],
+        "steps": [_matte(spec), _verify(spec), *([_comp(spec)] if spec.comp else [])],
     }
 
 
@@ -86,6 +98,8 @@ def parameter_values(spec: JobSpec) -> dict[str, str | int]:
     values |= {"MatteBridge": spec.command, "Device": spec.device, "Threads": spec.threads}
     if spec.models_folder:
         values["ModelsFolder"] = spec.models_folder
+    if spec.comp:
+        values |= {"Nuke": spec.comp.command, "NukeScript": spec.comp.script, "NukeWrite": spec.comp.write}
     return values
 
 
@@ -98,6 +112,10 @@ def _parameters(spec: JobSpec) -> list[dict[str, Any]]:
     found += [_path(*FOLDERS[field], "DIRECTORY") for field in FOLDERS if field in spec.folders]
     if spec.models_folder:
         found.append(_path("ModelsFolder", "Folder of the weights", "NONE", "DIRECTORY"))
+    if spec.comp:
+        found.append(_path("NukeScript", "The comp that needs the mattes", "IN", "FILE"))
+        found.append(_text("NukeWrite", spec.comp.write, "The Write of the comp."))
+        found.append(_text("Nuke", "nuke", "How a worker calls Nuke."))
     found += [
         _text("MatteBridge", "mattebridge", "How a worker calls mattebridge."),
         _text("Device", "cpu:0", "Device of the server: cpu:0 or cuda:0."),
@@ -118,22 +136,26 @@ def _text(name: str, default: str, about: str) -> dict[str, Any]:
     return {"name": name, "type": "STRING", "default": default, "minLength": 1, "description": about}
 
 
-def _matte(spec: JobSpec) -> dict[str, Any]:
+def _chunks(contiguous: bool) -> dict[str, Any]:
     frames = {
         "name": CHUNK_PARAMETER,
         "type": "CHUNK[INT]",
         "range": "{{Param.Frames}}",
         "chunks": {
             "defaultTaskCount": "{{Param.ChunkSize}}",
-            "rangeConstraint": "CONTIGUOUS" if spec.contiguous else "NONCONTIGUOUS",
+            "rangeConstraint": "CONTIGUOUS" if contiguous else "NONCONTIGUOUS",
         },
     }
+    return {"taskParameterDefinitions": [frames]}
+
+
+def _matte(spec: JobSpec) -> dict[str, Any]:
     task = ["task", *_shot(spec), *_session(), "--frames={{Task.Param." + CHUNK_PARAMETER + "}}", "--report=openjd"]
     return {
         "name": "Matte",
         "hostRequirements": {"amounts": _amounts(spec.needs)},
         "stepEnvironments": [_server(spec)],
-        "parameterSpace": {"taskParameterDefinitions": [frames]},
+        "parameterSpace": _chunks(spec.contiguous),
         "script": {"actions": {"onRun": _action(task, spec.task_timeout_s)}},
     }
 
@@ -160,6 +182,18 @@ def _verify(spec: JobSpec) -> dict[str, Any]:
         "dependencies": [{"dependsOn": "Matte"}],
         "hostRequirements": {"amounts": [{"name": "amount.worker.vcpu", "min": 1}]},
         "script": {"actions": {"onRun": _action(["verify", *_shot(spec), *chunk], spec.task_timeout_s)}},
+    }
+
+
+def _comp(spec: JobSpec) -> dict[str, Any]:
+    """Nuke takes runs of frames: one with holes is several tasks."""
+    frames = "{{Task.Param." + CHUNK_PARAMETER + "}}"
+    render = {"command": "{{Param.Nuke}}", "args": ["-F", frames, "-X", "{{Param.NukeWrite}}", "{{Param.NukeScript}}"]}
+    return {
+        "name": "Comp",
+        "dependencies": [{"dependsOn": "Verify"}],
+        "parameterSpace": _chunks(contiguous=True),
+        "script": {"actions": {"onRun": {**_action([], spec.task_timeout_s), **render}}},
     }
 
 

@@ -59,11 +59,12 @@ class Verified:
             return
         first = next(iter(self.problems.values()))
         bad = FrameSet(self.problems)
+        there = not all(isinstance(problem, MissingFrames) for problem in self.problems.values())
         raise type(first)(
             f"{len(bad)} of {len(self.frames)} frames are not right ({bad}); the first: {first.message}",
             file=first.file,
             frame=first.frame,
-            remedy=f"Run these frames again: --frames {bad}.",
+            remedy=f"Run them again: mattebridge farm task --frames {bad}{' --overwrite' * there}.",
         )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -13,6 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mattebridge.cli import main
 from mattebridge_server.media import ColourHints, FrameHeader, Window, write_alpha, write_rgb
 from mattebridge_server.media.source import open_source
 
@@ -91,8 +94,10 @@ class FarmShot:
         command = ["--command", str(BIN / "mattebridge"), "--alpha", self.pattern("farm"), "--out", str(folder)]
         plan = self.folder / f"{model}.json"
         file = plan if plan.exists() else self.plan(model)
-        done = self.mattebridge("farm", "bundle", "--plan", str(file), "--chunk", str(chunk), *command, *words)
-        assert done.returncode == 0, done.stderr
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            status = main(["farm", "bundle", "--plan", str(file), "--chunk", str(chunk), *command, *words])
+        assert status == 0, said.getvalue()
         return folder
 
     def openjd_words(self, bundle: Path, *words: str) -> list[str]:

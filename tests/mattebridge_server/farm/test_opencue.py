@@ -23,7 +23,8 @@ ShotOf = Callable[..., FarmShot]
 
 
 def specification(shot: FarmShot, bundle: Path) -> ElementTree.Element:
-    words = ("--opencue", "--show", "testing", "--shot", "s010", "--user", "artist", "--retries", "3", "--print")
+    words = ("--opencue", "--show", "testing", "--shot", "s010", "--user", "artist", "--retries", "3")
+    words += ("--server", "auto", "--print")
     printed = shot.mattebridge("farm", "submit", str(bundle), *words)
     assert printed.returncode == 0, printed.stderr
     return ElementTree.fromstring(printed.stdout[printed.stdout.index("<spec>") :])
@@ -42,7 +43,7 @@ def test_the_job_has_the_bundles_chunks_and_needs(shot_of: ShotOf) -> None:
     matte, verify = spec.findall("job/layers/layer")
     assert (text(matte, "range"), text(matte, "chunk"), text(matte, "cores")) == ("1001-1005", "3", "2.0")
     assert text(matte, "memory").endswith("m")
-    assert "--first=#IFRAME# --memory-status=33" in text(matte, "cmd")
+    assert "--first=#IFRAME# --memory-status=33 --server=auto" in text(matte, "cmd")
     assert (text(verify, "range"), text(spec, "depends/depend/deplayer")) == ("1001", "verify")
     assert text(spec, "depends/depend/onlayer") == "matte"
 
@@ -52,6 +53,15 @@ def test_a_show_is_asked_for(shot_of: ShotOf) -> None:
     refused = shot.mattebridge("farm", "submit", str(shot.bundle("identity", 2)), "--opencue")
     assert refused.returncode == 2
     assert "--show NAME" in refused.stderr
+
+
+def test_a_cuebot_that_does_not_answer_is_named(shot_of: ShotOf) -> None:
+    shot = shot_of(2)
+    shot.environment["CUEBOT_HOSTS"] = f"127.0.0.1:{free_port()}"
+    bundle = shot.bundle("identity", 2)
+    failed = shot.mattebridge("farm", "submit", str(bundle), "--opencue", "--show", "testing", "--shot", "s010")
+    assert failed.returncode == 4
+    assert f"configured cuebot hosts: {shot.environment['CUEBOT_HOSTS']}" in failed.stderr
 
 
 @dataclass

@@ -109,7 +109,11 @@ def test_verify_names_frames_that_are_missing_or_made_from_something_else(shot_o
     found = shot.mattebridge("farm", "verify", "--bundle", str(bundle), "--report", "openjd")
     assert found.returncode == 3
     assert "openjd_fail: frame 1002 BAD_FRAME 2 of 6 frames are not right (1002,1005)" in found.stdout
-    assert "--frames 1002,1005" in found.stderr
+    assert "mattebridge farm task --frames 1002,1005 --overwrite" in found.stderr
+    task = ("farm", "task", "--bundle", str(bundle), "--frames", "1002,1005")
+    assert shot.mattebridge(*task).returncode == 3, "never a silent mix"
+    assert shot.mattebridge(*task, "--overwrite").returncode == 0
+    assert shot.mattebridge("farm", "verify", "--bundle", str(bundle)).returncode == 0
 
 
 @pytest.mark.timeout(240)
@@ -130,6 +134,20 @@ def test_a_killed_worker_leaves_nothing_and_a_second_run_makes_only_what_is_miss
     kept = sum(int(n) for n in re.findall(r"frames to matte, (\d+) finished before", again.stdout))
     assert kept == len(before)
     assert all(shot.result(frame).stat().st_mtime_ns == stamp for frame, stamp in before.items())
+
+
+def test_a_comp_that_depends_on_the_matte_is_rendered_after_it(shot_of: ShotOf) -> None:
+    shot = shot_of(4)
+    script, nuke, rendered = shot.folder / "shot.nk", shot.folder / "nuke", shot.folder / "rendered"
+    script.write_text("Root {\n}\n")
+    nuke.write_text(f'#!/bin/sh\necho "$@" $(ls {shot.folder}/farm | wc -l) >> {rendered}\n')
+    nuke.chmod(0o755)
+    comp = ("--nuke-script", str(script), "--nuke-write", "Write1", "--nuke", str(nuke))
+    bundle = shot.bundle("identity", 2, *comp)
+    ran = shot.openjd(bundle, "--step", "Comp", "--run-dependencies")
+    assert ran.returncode == 0, ran.stdout[-3000:]
+    frames = ("1001-1002", "1003-1004")
+    assert rendered.read_text().splitlines() == [f"-F {run} -X Write1 {script} 4" for run in frames]
 
 
 def test_a_damaged_plate_fails_the_task_with_frame_cause_and_status(shot_of: ShotOf) -> None:
@@ -174,8 +192,9 @@ def test_a_server_that_dies_is_reported_as_retryable_and_started_again_by_the_ne
     task = start(shot, [str(shot.openjd_words(bundle)[0]).replace("openjd", "mattebridge"), *here])
     read_until(task, "frame 1003 written")
     os.kill(first, signal.SIGKILL)
-    task.communicate(timeout=90)
+    said, _ = task.communicate(timeout=90)
     assert task.returncode == 4
+    assert "\n  server.jsonl: " in said, "the session's folder goes, and the server's log with it"
     again = shot.mattebridge(*here)
     assert again.returncode == 0, again.stderr
     (second,) = server_pids(again.stdout)

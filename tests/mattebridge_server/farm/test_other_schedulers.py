@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,20 +30,61 @@ def test_the_slurm_array_makes_every_chunk_and_verifies(shot_of: ShotOf) -> None
     assert verified.returncode == 0, verified.stderr
 
 
+def with_slurm(shot: FarmShot) -> Path:
+    """Put a `scontrol` on the shot's path that writes down what it is asked; where it writes."""
+    scheduler = shot.folder / "bin"
+    scheduler.mkdir()
+    (scheduler / "scontrol").write_text(f"#!/bin/sh\necho $@ >> {shot.folder}/requeued\n")
+    (scheduler / "scontrol").chmod(0o755)
+    shot.environment |= {"PATH": f"{scheduler}:{BIN}:/usr/bin:/bin"}
+    shot.environment |= {"SLURM_ARRAY_TASK_ID": "0", "SLURM_ARRAY_JOB_ID": "77"}
+    return shot.folder / "requeued"
+
+
+def test_the_slurm_task_goes_on_later_when_its_time_is_up(shot_of: ShotOf) -> None:
+    shot = shot_of(48)
+    bundle = shot.bundle("edge", 48)
+    requeued = with_slurm(shot)
+    words = ["bash", str(EXAMPLES / "matte.sbatch"), str(bundle)]
+    for restarts, asked in (("0", "requeue 77_0\n"), ("3", "requeue 77_0\n")):
+        environment = shot.whole_environment() | {"SLURM_RESTART_COUNT": restarts}
+        with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True) as task:
+            assert task.stdout is not None
+            events = (json.loads(line)["event"] for line in task.stdout)
+            assert next(event for event in events if event == "FRAME")
+            task.terminate()
+            assert list(events)[-1] == "CANCELLED"
+        assert task.returncode == 6
+        assert requeued.read_text() == asked, "once, and not again after three restarts"
+    assert 1 <= sum(shot.result(frame).exists() for frame in shot.frames) < 48
+
+
 def test_the_slurm_task_is_not_tried_again_for_bad_input(shot_of: ShotOf) -> None:
     shot = shot_of(3)
     bundle = shot.bundle("identity", 3)
     shot.path("plate", 1002).write_bytes(b"")
-    scheduler = shot.folder / "bin"
-    scheduler.mkdir()
-    (scheduler / "scontrol").write_text(f"#!/bin/sh\necho $@ > {shot.folder}/requeued\n")
-    (scheduler / "scontrol").chmod(0o755)
-    shot.environment |= {"PATH": f"{scheduler}:{BIN}:/usr/bin:/bin", "SLURM_ARRAY_TASK_ID": "0"}
+    requeued = with_slurm(shot)
     ran = shot.run(["bash", str(EXAMPLES / "matte.sbatch"), str(bundle)])
     assert ran.returncode == 3
     (failed,) = [json.loads(line) for line in ran.stdout.splitlines() if '"FAILED"' in line]
     assert (failed["error"]["frame"], failed["error"]["code"]) == (1002, "BAD_FRAME")
-    assert not (shot.folder / "requeued").exists()
+    assert not requeued.exists()
+
+
+def test_a_chunk_finds_the_server_of_its_host_or_does_without(shot_of: ShotOf) -> None:
+    shot = shot_of(4)
+    words = ("farm", "task", "--bundle", str(shot.bundle("identity", 2)), "--server", "auto", "--index")
+    alone = shot.mattebridge(*words, "0")
+    assert (alone.returncode, "on the server" in alone.stdout) == (0, False)
+    assert shot.mattebridge("serve", "--detach").returncode == 0
+    try:
+        served = shot.mattebridge(*words, "1")
+        assert (served.returncode, "on the server of this host" in served.stdout) == (0, True)
+        (engine,) = json.loads(shot.mattebridge("status", "--json").stdout)["engines"]
+        assert engine["loaded"] == ["identity"]
+    finally:
+        assert shot.mattebridge("stop").returncode == 0
+    assert all(shot.result(frame).exists() for frame in shot.frames)
 
 
 def test_an_index_beyond_the_last_chunk_is_a_usage_error(shot_of: ShotOf) -> None:
@@ -51,6 +93,20 @@ def test_an_index_beyond_the_last_chunk_is_a_usage_error(shot_of: ShotOf) -> Non
     refused = shot.mattebridge("farm", "task", "--bundle", str(bundle), "--index", "1")
     assert refused.returncode == 2
     assert "0-0" in refused.stderr
+
+
+def test_a_folder_that_is_no_bundle_is_a_usage_error_wherever_it_is_named(shot_of: ShotOf) -> None:
+    shot = shot_of(3)
+    bundle = shot.bundle("identity", 3)
+    (bundle / "parameters.json").write_text("{}")
+    for words in (
+        ("chunks", "--bundle", str(bundle)),
+        ("task", "--bundle", str(bundle), "--index", "0"),
+        ("verify", "--bundle", str(shot.folder / "nowhere")),
+    ):
+        refused = shot.mattebridge("farm", *words)
+        assert refused.returncode == 2
+        assert "parameters.json]. Make one with `mattebridge farm bundle`" in refused.stderr
 
 
 def test_submit_says_what_to_do_where_deadline_is_not_installed(shot_of: ShotOf) -> None:

@@ -6,14 +6,16 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from farm_shot import FarmShot
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mattebridge.errors import PlanError, UsageError
+from mattebridge.errors import InputError, PlanError, UsageError
 from mattebridge.plan_file import with_request
+from mattebridge_server.farm.bundle import Choices, job_spec
 from mattebridge_server.farm.report import OpenJdReport, failure, remark
 from mattebridge_server.farm.shot import FarmShot as Shot
 from mattebridge_server.farm.shot import join_folder, read_shot, relocated, split_folder, with_paths
@@ -85,8 +87,35 @@ def test_the_plan_remembers_its_request_and_what_is_said_later_wins() -> None:
 def test_a_plan_without_a_request_and_a_job_without_an_output_are_refused() -> None:
     with pytest.raises(PlanError, match="does not say which plates"):
         read_shot(plan_text())
-    with pytest.raises(UsageError, match="output"):
+    with pytest.raises(UsageError, match="--alpha alpha"):
         with_paths(plan_text(), {"plate": "/p.#.exr"})
+
+
+@pytest.mark.parametrize(
+    ("fields", "choices", "why"),
+    [
+        ({"out": "/out/a.exr"}, {}, "10 frames cannot be written to one file"),
+        ({"out": "/in/p.####.exr"}, {}, "the alpha would be written over the plate"),
+        ({"frames": "8-12"}, {}, "frames 11-12 are not part of the shot"),
+        ({}, {"device": "tpu:0"}, "a device is cpu:N or cuda:N"),
+        ({}, {"chunk": -3}, "a chunk of -3 frames"),
+    ],
+)
+def test_what_no_worker_could_do_is_refused_when_the_bundle_is_made(
+    fields: dict[str, str], choices: dict[str, Any], why: str
+) -> None:
+    with pytest.raises((UsageError, InputError), match=why):
+        job_spec(shot(**fields), Choices(**choices))
+
+
+def test_a_name_is_one_that_openjd_takes() -> None:
+    name = job_spec(shot(), Choices(name="hero\n\x1b[31m " + "x" * 200)).name
+    assert name.startswith("hero ?[31m x") and name.isprintable() and len(name) == 128
+
+
+def test_a_folder_for_a_path_that_no_shot_has_is_refused() -> None:
+    with pytest.raises(UsageError, match="no path of a shot is called mask2"):
+        relocated(shot(), {"mask2": "/mnt"})
 
 
 @given(st.text(max_size=200))
