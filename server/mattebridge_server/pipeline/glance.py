@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mattebridge.messages import JobRequest
 
 from ..media import FrameHeader, choose_mask_channel, read_mask, read_plate, repair_non_finite
-from .inputs import ShotInputs, resolve_inputs
+from .inputs import ShotInputs, exists, resolve_inputs
 from .plan import sample_indices
 from .planner import reference_header
 from .preflight import Finding, MaskSample, Preflight, preflight
@@ -48,7 +48,7 @@ def _samples(inputs: ShotInputs, request: JobRequest, header: FrameHeader, scale
     for index in indices:
         frame = inputs.shot[index]
         path, plate_path = inputs.path("mask", frame), inputs.path("plate", frame)
-        if path is None or not path.exists() or plate_path is None or not plate_path.exists():
+        if not exists(path) or not exists(plate_path):
             continue
         channel = channel or choose_mask_channel([(frame, str(path))], channel=request.mask_channel).channel
         mask = read_mask(
