@@ -70,6 +70,8 @@ def check_request(request: JobRequest) -> None:
     for name, allowed in CHOICES.items():
         if getattr(request, name) not in allowed:
             raise UsageError(f"{name} is {getattr(request, name)!r}", remedy=f"Choose one of {', '.join(allowed[:])}.")
+    for item in dataclasses.fields(request):
+        _check_text(item.name, getattr(request, item.name))
     for name in ("frames", "shot"):
         if getattr(request, name):
             FrameSet.parse(getattr(request, name))
@@ -123,6 +125,18 @@ def plan_bytes(plan: PlanSource) -> bytes:
 def absolute(path: str) -> str:
     """An absolute path for this machine; one of Windows or a UNC path stays as it is, wherever it is read."""
     return path if _WINDOWS.match(path) or "://" in path else str(Path(path).absolute())
+
+
+def _check_text(name: str, value: Any) -> None:
+    """File names that are not UTF-8 reach Python as text that no message can carry."""
+    try:
+        if isinstance(value, str):
+            value.encode()
+    except UnicodeEncodeError:
+        raise UsageError(
+            f"{name} is not UTF-8: {value!a}",
+            remedy="Use a UTF-8 locale (or set PYTHONUTF8=1), and rename files whose names are in another encoding.",
+        ) from None
 
 
 def _range_text(value: Optional[Union[str, int, FrameSet]]) -> str:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn, Optional
+from typing import Any, NoReturn, Optional, TextIO
 
-from ..errors import Cancelled, MatteBridgeError, UsageError
+from ..errors import Cancelled, InputError, MatteBridgeError, UsageError
 
 FAMILIES = {
     "demo": ("evaluation", "make a shot with known truth, matte it through a server and show how well it went"),
@@ -61,6 +62,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run one command; returns the exit status."""
     arguments = _keys_joined(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in arguments
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that the terminal's encoding lacks must not end the command
+            stream.reconfigure(errors="backslashreplace")
     try:
         args = _parser(arguments).parse_args(arguments)
         status: int = args.run(args)
@@ -73,10 +77,17 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             Cancelled("interrupted", remedy="Jobs that were submitted go on; see `mattebridge jobs`."), as_json
         )
     except BrokenPipeError:  # the reader of our output went away
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence(sys.stdout)
         return 0
+    except OSError as error:
+        return _tell(_of_the_system(error), as_json)
     except ImportError as error:
         return _tell(_missing(error), as_json)
+
+
+def silence(stream: TextIO) -> None:
+    """What is written to ``stream`` from now on goes nowhere: its reader went away."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _keys_joined(words: Sequence[str]) -> list[str]:
@@ -108,6 +119,18 @@ def _missing(error: ImportError) -> UsageError:
     return UsageError(
         f"this command needs a package that is not installed: {error.name or error}",
         remedy="Run: pip install 'mattebridge[server]' (Python 3.11 or later), or 'mattebridge[models]' for networks.",
+    )
+
+
+def _of_the_system(error: OSError) -> InputError:
+    try:
+        sys.stdout.flush()
+    except OSError:  # it is the output itself that cannot be written
+        silence(sys.stdout)
+    return InputError(
+        f"the system refused: {error.strerror or error}",
+        file=str(error.filename or ""),
+        remedy="Look at the file's or folder's permissions and the disk's free space.",
     )
 
 
@@ -146,7 +169,11 @@ def _tell(error: MatteBridgeError, as_json: bool) -> int:
         import json
 
         print(json.dumps({"event": "ERROR", "exit_status": error.exit_status, **error.to_wire()}), flush=True)
-    sys.stderr.write(f"mattebridge: {error}\n")
+    try:
+        sys.stderr.write(f"mattebridge: {error}\n")
+        sys.stderr.flush()
+    except BrokenPipeError:
+        silence(sys.stderr)
     if os.environ.get("MATTEBRIDGE_DEBUG"):
         import traceback
 

@@ -13,13 +13,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Optional
 
-from ..errors import Cancelled, MatteBridgeError, UsageError
+from ..errors import Cancelled, MatteBridgeError, OutputFailed, UsageError
 from ..job import Job
 from ..messages import TERMINAL, Done, JobRequest
 from ..plan_file import with_request
 from ..requests import plan_bytes
 from ..settings import Settings
-from . import need
+from . import need, silence
 from .connection import settings_of
 from .job_flags import add_connection_flags, add_job_flags, add_output_flags, request_of
 from .output import Teller, as_json, summary
@@ -98,10 +98,13 @@ class Screen:
 
     def __call__(self, event: Any) -> None:
         self.ended = self.ended or isinstance(event, TERMINAL)
-        if self.json_lines:
-            print(as_json(event), flush=True)
-        else:
+        if not self.json_lines:
             self.teller.event(event)
+            return
+        try:
+            print(as_json(event), flush=True)
+        except BrokenPipeError:  # the job goes on, and the exit status still tells how it ended
+            silence(sys.stdout)
 
 
 def follow(job: Job, screen: Screen) -> Done:
@@ -174,7 +177,7 @@ def _keep_plan(plan: bytes, where: str) -> None:
     try:
         write_whole(Path(where), plan)
     except OSError as error:
-        raise UsageError(f"the plan cannot be written: {error}", file=where) from None
+        raise OutputFailed(f"the plan cannot be written: {error.strerror or error}", file=where) from None
     sys.stderr.write(f"plan: {where}\n")
 
 
@@ -198,6 +201,9 @@ class _Interrupts(AbstractContextManager["_Interrupts"]):
     def _pressed(self, _number: int, _frame: Optional[FrameType]) -> None:
         self._count += 1
         if self._count > 1:
-            raise Cancelled("left while the job was being cancelled", remedy="See `mattebridge jobs`.")
+            raise Cancelled(
+                "left while the job was being cancelled",
+                remedy="Finished frames are kept; a server goes on cancelling it: see `mattebridge jobs`.",
+            )
         self._cancel()
         self._teller.note("cancelling; press Ctrl-C again to leave at once")
