@@ -329,7 +329,8 @@ def test_a_warning_leaves_the_progress_line_standing():
 
 def test_a_note_does_not_take_the_progress_line_away():
     shown, stream, clock = teller(True)
-    shown.event(m.Progress("k", "plan", 0, 100))
+    shown.event(m.Progress("k", "load edge"))
+    shown.event(m.Progress("k", "plan", 0, 100))  # too soon after the other to be drawn on its own
     clock[0] += 1
     shown.event(m.Warning_("k", 2, 0.0, "MASK", "the mask is empty", 1007))
     assert stream.written.endswith("[MASK]\n\rframe 0 of 100  plan")

@@ -144,6 +144,7 @@ class Teller:
         return "  ".join(parts)
 
     def _draw(self, text: str) -> None:
+        self._text = text
         now = self._clock()
         every = REDRAW_EVERY_S if self._terminal else PLAIN_EVERY_S
         if self._drawn_at is not None and now - self._drawn_at < every:
@@ -157,7 +158,7 @@ class Teller:
     def _redraw(self, text: str) -> None:
         shown = text[: self._width() - 1]
         self._write("\r" + shown.ljust(len(self._line)))
-        self._line, self._text = shown, text
+        self._line = shown
 
     def _write(self, text: str) -> None:
         try:
