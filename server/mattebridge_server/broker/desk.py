@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mattebridge import messages as m
 from mattebridge.errors import AuthRefused, InputError, MatteBridgeError, PathRefused, ProtocolError, Refused
@@ -143,7 +143,10 @@ class Desk:
 
     def _hello(self, now: float, peer: Peer, message: m.Hello, admin: bool) -> None:
         self.gone(now, peer)
-        self.out.send(peer, self.sessions.hello(now, peer, message, admin))
+        answer = self.sessions.hello(now, peer, message, admin)
+        if isinstance(answer, m.Welcome):
+            answer = replace(answer, models=tuple(sorted(self.floor.models())))
+        self.out.send(peer, answer)
 
     def _describe(self, peer: Peer, message: m.Describe) -> None:
         """Answer, or keep the question until an engine has told its models: no list is not an empty list."""

@@ -71,6 +71,13 @@ def bench():
     return made
 
 
+def test_welcome_names_the_models_once_an_engine_has_told_them():
+    bench = Bench()
+    assert answers(bench.call(0.0, ANN, HELLO))[0].models == ()
+    bench.ready()
+    assert answers(bench.call(1.0, ANN, HELLO))[0].models == ("edge", "videomama")
+
+
 def test_a_job_is_journaled_before_the_engine_is_told(bench):
     bench.desk.received(0.0, ANN, encode(m.Submit(1, "job", m.JobRequest("/p"), "boot")), True)
     changes, effects = bench.out.take()
