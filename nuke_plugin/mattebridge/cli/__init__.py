@@ -38,6 +38,8 @@ FAMILIES = {
 
 KEY_FLAGS = ("--server-key", "--allow-client")
 KEY_CHARACTERS = 40
+NO_SERVER = "Or start a server (no server of yours runs here), or name one: --server tcp://HOST:PORT."
+"""What else helps where a command would have worked through a server."""
 
 EXAMPLES = """\
 examples:
@@ -101,24 +103,28 @@ def _keys_joined(words: Sequence[str]) -> list[str]:
     return joined
 
 
-def need(module: str) -> Any:
-    """Import a module of the server side. Raises `UsageError` with the remedy where it is not installed."""
+def need(module: str, otherwise: str = "") -> Any:
+    """Import a module of the server side. Raises `UsageError` with the remedy where it is not installed.
+
+    ``otherwise`` is what else would help: a sentence.
+    """
     if sys.version_info < (3, 11):
         version = ".".join(str(part) for part in sys.version_info[:3])
         raise UsageError(
             f"this command needs Python 3.11 or later, and this is {version}",
-            remedy="Install mattebridge[server] into a Python of 3.11 or later and run it there.",
+            remedy=f"Install mattebridge[server] into a Python of 3.11 or later and run it there. {otherwise}".strip(),
         )
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise _missing(error) from None
+        raise _missing(error, otherwise) from None
 
 
-def _missing(error: ImportError) -> UsageError:
+def _missing(error: ImportError, otherwise: str = "") -> UsageError:
+    install = "Run: pip install 'mattebridge[server]' (Python 3.11 or later), or 'mattebridge[models]' for networks."
     return UsageError(
         f"this command needs a package that is not installed: {error.name or error}",
-        remedy="Run: pip install 'mattebridge[server]' (Python 3.11 or later), or 'mattebridge[models]' for networks.",
+        remedy=f"{install} {otherwise}".strip(),
     )
 
 

@@ -19,7 +19,7 @@ from ..messages import TERMINAL, Done, JobRequest
 from ..plan_file import with_request
 from ..requests import plan_bytes
 from ..settings import Settings
-from . import need, silence
+from . import NO_SERVER, need, silence
 from .connection import settings_of
 from .job_flags import add_connection_flags, add_job_flags, add_output_flags, request_of
 from .output import Teller, as_json, summary
@@ -149,7 +149,7 @@ def _run_there(
 
 
 def _run_here(request: JobRequest, plan: bytes, settings: Settings, screen: Screen) -> tuple[Done, bytes]:
-    local = need("mattebridge_server.engine.local")
+    local = need("mattebridge_server.engine.local", NO_SERVER)
     site = need("mattebridge_server.site").find_site(settings.site_file, {})
     stop: list[bool] = []
     here = dataclasses.replace(request, delivery="files")

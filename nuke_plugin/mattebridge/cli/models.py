@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import ModelUnknown
 from ..messages import ModelInfo, ParamInfo
 from ..rendezvous import read_alive
-from . import need
+from . import NO_SERVER, need
 from .connection import connect, settings_of
 from .job_flags import add_connection_flags
 from .output import frames, size
@@ -84,7 +84,7 @@ def _models(args: argparse.Namespace) -> tuple[ModelInfo, ...]:
 
 
 def _models_here(args: argparse.Namespace) -> tuple[ModelInfo, ...]:
-    shelf = need("mattebridge_server.engine.shelf")
+    shelf = need("mattebridge_server.engine.shelf", NO_SERVER)
     folders = (*map(Path, args.models_dir), need("mattebridge_server.models.folders").default_folder())
     found: tuple[ModelInfo, ...] = shelf.Shelf(shelf.parse_device("cpu:0", 1), folders).describe()
     return found

@@ -117,7 +117,8 @@ class _Check:
         first = reference_header(self._inputs, self._request.plate_layer)
         last = self._inputs.path("plate", self._inputs.shot[-1])
         if exists(last):
-            header = read_header(str(last), frame=self._inputs.shot[-1], layer=self._request.plate_layer)
+            frame, layer, view = self._inputs.shot[-1], self._request.plate_layer, self._inputs.view
+            header = read_header(str(last), frame=frame, layer=layer, view=view)
             check_same_geometry(first, header, data_window=False)
         self._found.facts |= {
             "plate_width": first.display_window.width,

@@ -140,6 +140,8 @@ class Finisher:
     def _colours(self, frame: int, alpha: Float32, result: FrameResult) -> dict[str, Float32]:
         roles = set(self.roles)
         colours: dict[str, Float32] = {}
+        if roles - {"alpha"}:
+            alpha = alpha.astype(np.float16).astype(np.float32)  # colours go with the alpha that is on disk
         if roles & {"fgr", "comp"}:
             with self._stages.measure("foreground"):
                 colours["fgr"] = self._foreground(self._store.plate(frame).pixels, alpha)
