@@ -44,10 +44,11 @@ def make_request(**fields: Any) -> JobRequest:
     if unknown:
         raise UsageError(f"unknown: {', '.join(unknown)}", remedy=f"A job has: {', '.join(sorted(known))}.")
     given = {name: value for name, value in fields.items() if value is not None}
+    given.update({name: os.fspath(given[name]) for name in (*PATH_FIELDS, "config") if given.get(name)})
     if given.get("delivery") == "planes":
         given = {**PLANES_NAMES, **{name: value for name, value in given.items() if value != ""}}
     else:
-        given.update({name: absolute(os.fspath(given[name])) for name in PATH_FIELDS if given.get(name)})
+        given.update({name: absolute(given[name]) for name in PATH_FIELDS if given.get(name)})
     for name in ("frames", "shot"):
         if name in given:
             given[name] = _range_text(given[name])

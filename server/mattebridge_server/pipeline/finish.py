@@ -16,7 +16,7 @@ from ..matting.linear_light import solve_linear
 from ..matting.restore import Placement, restore
 from ..media import place, write_alpha, write_planes, write_rgb
 from ..models.base import FrameResult, Model, ModelCard
-from .colour import is_scene_linear
+from .colour import config_label, is_scene_linear
 from .inputs import PLANES_SUFFIX, WRITE_ROLES, ShotInputs
 from .outputs import KEY_ATTRIBUTE, Outputs, role_key
 from .params import resolve_params
@@ -197,7 +197,7 @@ def about_job(shot: Shot, card: ModelCard, profile: str, version: str) -> dict[s
         "shot": plan.frames,
         "params": ", ".join(f"{name}={value}" for name, value in plan.params.items()),
         "plateSpace": plan.plate_space,
-        "config": plan.config,
+        "config": config_label(plan.config, plan.config_digest),
         "look": plan.look,
         "gainStops": plan.gain_stops,
         "profile": profile,
