@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import signal
 import sys
 import time
@@ -143,7 +144,7 @@ def _run_there(
             raise UsageError("--detach needs --delivery files: otherwise this process carries the pixels")
         job = client.submit(request, plan, args.key)
         if args.detach:
-            print(job.key)
+            print(json.dumps({"event": "ACCEPTED", "key": job.key}) if args.json else job.key)
             return None
         return follow(job, screen), job.plan
 
