@@ -58,10 +58,12 @@ def test_a_reader_that_leaves_changes_neither_the_job_nor_the_exit_status(flags,
     broken = {"stdout" if flags else "stderr": writing}
     try:
         status, out, err = run(environment, *MATTE, *flags, **broken)
+        refused = run(environment, *MATTE, *flags, "--model", "forbidden", **broken)
     finally:
         os.close(writing)
     assert status == 3, "as the job ended, not as the pipe did"
-    assert "Traceback" not in out + err
+    assert refused[0] == 7
+    assert "Traceback" not in out + err + refused[1] + refused[2]
 
 
 @posix

@@ -87,6 +87,15 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         return _tell(_missing(error), as_json)
 
 
+def write_line(stream: TextIO, line: str) -> None:
+    """A line on ``stream``; nothing where its reader went away: what the command does and ends with stays as it is."""
+    try:
+        stream.write(line + "\n")
+        stream.flush()
+    except BrokenPipeError:
+        silence(stream)
+
+
 def silence(stream: TextIO) -> None:
     """What is written to ``stream`` from now on goes nowhere: its reader went away."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
@@ -174,12 +183,9 @@ def _tell(error: MatteBridgeError, as_json: bool) -> int:
     if as_json and not error.details.get("told"):
         import json
 
-        print(json.dumps({"event": "ERROR", "exit_status": error.exit_status, **error.to_wire()}), flush=True)
-    try:
-        sys.stderr.write(f"mattebridge: {error}\n")
-        sys.stderr.flush()
-    except BrokenPipeError:
-        silence(sys.stderr)
+        line = json.dumps({"event": "ERROR", "exit_status": error.exit_status, **error.to_wire()})
+        write_line(sys.stdout, line)
+    write_line(sys.stderr, f"mattebridge: {error}")
     if os.environ.get("MATTEBRIDGE_DEBUG"):
         import traceback
 

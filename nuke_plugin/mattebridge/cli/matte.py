@@ -20,7 +20,7 @@ from ..messages import TERMINAL, Done, JobRequest
 from ..plan_file import with_request
 from ..requests import plan_bytes
 from ..settings import Settings
-from . import NO_SERVER, need, silence
+from . import NO_SERVER, need, write_line
 from .connection import settings_of
 from .job_flags import add_connection_flags, add_job_flags, add_output_flags, request_of
 from .output import Teller, as_json, summary
@@ -99,13 +99,10 @@ class Screen:
 
     def __call__(self, event: Any) -> None:
         self.ended = self.ended or isinstance(event, TERMINAL)
-        if not self.json_lines:
+        if self.json_lines:
+            write_line(sys.stdout, as_json(event))
+        else:
             self.teller.event(event)
-            return
-        try:
-            print(as_json(event), flush=True)
-        except BrokenPipeError:  # the job goes on, and the exit status still tells how it ended
-            silence(sys.stdout)
 
 
 def follow(job: Job, screen: Screen) -> Done:
