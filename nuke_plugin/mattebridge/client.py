@@ -45,6 +45,8 @@ class Client:
     """One connection. Made by `connect`; closed by `close`, or at the end of a ``with``.
 
     It reconnects by itself and takes its jobs up again where their events stopped; a job goes on without its client.
+    Every method that asks the server something blocks until the answer and raises `ServerError` when the connection is
+    lost for longer than `Settings.lost_timeout_s` or no answer comes within `Settings.answer_timeout_s`.
     """
 
     def __init__(self, settings: Settings, server: str, times: Times) -> None:
@@ -129,14 +131,20 @@ class Client:
         return described
 
     def check(self, request: Optional[JobRequest] = None, *, plan: PlanSource = None, **fields: Any) -> Checked:
-        """A submit as a dry run, with the same arguments as `matte`: paths as the server sees them, model, colour."""
+        """A submit as a dry run, with the same arguments as `matte`: paths as the server sees them, model, colour.
+
+        What is wrong is returned in ``problems``; only what cannot be sent is raised (`UsageError`, `PlanError`).
+        """
         job = _ready(request) if request is not None else make_request(**fields)
         frozen = plan_bytes(plan)
         checked: Checked = self._ask(Check(0, job), (frozen,) if frozen else ())
         return checked
 
     def stop(self, now: bool = False) -> None:
-        """Have the server finish its window and stop; ``now`` does not wait for the window."""
+        """Have the server finish its window and stop; ``now`` does not wait for the window. Returns when it agreed.
+
+        Raises `AuthRefused` for a client on the network that is no admin.
+        """
         self._ask(Stop(0, now))
 
     # -- jobs ------------------------------------------------------------------------------------------------------
@@ -154,6 +162,9 @@ class Client:
 
         ``planes`` (role → frame → `Planes`) is what a job of delivery "planes" reads; its results go to ``on_result``
         (role, frame, planes; on a thread of the job's own) or, without it, collect in ``job.results``.
+
+        ``plan`` is a frozen plan: the dict that `plan` returns, its JSON, or its file. Raises as `submit` does, and
+        `UsageError` for a field that no job has, `PlanError` for a file that is no plan.
         """
         if planes is not None:
             fields.setdefault("delivery", "planes")
@@ -161,7 +172,10 @@ class Client:
         return self.submit(make_request(**fields), plan_bytes(plan), key, planes=planes, on_result=on_result)
 
     def plan(self, *, key: Optional[str] = None, **fields: Any) -> dict[str, Any]:
-        """Make the shot's plan and return it; blocks until it is made. Arguments as for `matte`."""
+        """Make the shot's plan and return it; blocks until it is made. Arguments as for `matte`, no ``out`` is needed.
+
+        Raises what `submit` and `Job.wait` raise.
+        """
         job = self.submit(make_request(**{**fields, "kind": "plan"}), key=key)
         job.wait()
         plan: dict[str, Any] = json.loads(job.plan)
@@ -179,7 +193,8 @@ class Client:
         """Submit a job and follow it. Returns when the server took it, or put it off because its queue is full.
 
         Submitting the same request under the same ``key`` again attaches to the job that is there. Raises what the
-        server refuses it with, `JobConflict` when the key belongs to another request.
+        server refuses it with (`Refused`, `InputError`, `OutOfMemory`), `JobConflict` when the key belongs to another
+        request, `MissingFrames` where a picture to upload is not there.
         """
         request = _ready(request)
         key = check_key(key or uuid.uuid4().hex)
@@ -199,7 +214,10 @@ class Client:
         return self._follow(job, None, b"")
 
     def cancel(self, key: str) -> str:
-        """Ask for any job to be stopped; returns its state. A finished job stays finished."""
+        """Ask for any job to be stopped; returns its state. A finished job stays finished.
+
+        Raises `InputError` for an unknown key, `Refused` for somebody else's job.
+        """
         if key in self._jobs:
             self._cancel(key)
             return "cancelling"

@@ -189,6 +189,7 @@ class JobTimeout(ServerError):
 class EngineFailed(ServerError):
     code = "ENGINE_FAILED"
     cause = "The engine failed in a way that is not the input's fault."
+    default_remedy = "Run the same job again; if it fails again, look at the server's log and report it with the log."
 
 
 class OutOfMemory(MatteBridgeError):

@@ -19,7 +19,7 @@ from .errors import UsageError
 MAX_FRAMES = 1_000_000
 MAX_NUMBER = 99_999_999
 
-_ITEM = re.compile(r"(-?[0-9]{1,8})(?:-(-?[0-9]{1,8})(?:[x:]([0-9]{1,8}))?)?\Z")
+_ITEM = re.compile(r"(-?[0-9]{1,18})(?:-(-?[0-9]{1,18})(?:[x:]([0-9]{1,18}))?)?\Z")
 
 
 class FrameSet:

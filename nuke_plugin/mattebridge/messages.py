@@ -12,205 +12,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Optional, Union
+from typing import Any
+
+from .events import EVENTS as EVENTS
+from .events import TERMINAL as TERMINAL
+from .events import CancelledEvent as CancelledEvent
+from .events import Done as Done
+from .events import Failed as Failed
+from .events import FrameDone as FrameDone
+from .events import Progress as Progress
+from .events import Queued as Queued
+from .events import Started as Started
+from .events import Warning_ as Warning_
+from .values import BEAT_S as BEAT_S
+from .values import BEATS_LOST as BEATS_LOST
+from .values import BLOB_BYTES as BLOB_BYTES
+from .values import HEADER_BYTES as HEADER_BYTES
+from .values import INITIAL_CREDIT_BYTES as INITIAL_CREDIT_BYTES
+from .values import MESSAGE_PARTS as MESSAGE_PARTS
+from .values import ClipInfo as ClipInfo
+from .values import EngineInfo as EngineInfo
+from .values import ErrorInfo as ErrorInfo
+from .values import JobInfo as JobInfo
+from .values import JobRequest as JobRequest
+from .values import Limits as Limits
+from .values import ModelInfo as ModelInfo
+from .values import ParamInfo as ParamInfo
+from .values import ParamValue as ParamValue
+from .values import PresetInfo as PresetInfo
+from .values import PromptInfo as PromptInfo
 
 PROTOCOL_MAJOR = 1
 PROTOCOL_MINOR = 0
-
-HEADER_BYTES = 256 * 1024
-BLOB_BYTES = 4 * 1024 * 1024
-MESSAGE_PARTS = 4
-INITIAL_CREDIT_BYTES = 64 * 1024 * 1024
-BEAT_S = 2.0
-BEATS_LOST = 3
-
-ParamValue = Union[bool, int, float, str]
-
-
-# -- values carried inside messages ------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class ErrorInfo:
-    """An error as data; `mattebridge.errors.error_from_wire` makes it an exception again."""
-
-    code: str
-    message: str
-    remedy: str = ""
-    file: str = ""
-    frame: Optional[int] = None
-    details: dict[str, ParamValue] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class PromptInfo:
-    """Points and a box on one frame for one object; coordinates are fractions of the display window, y down.
-
-    ``points`` are flat triples x, y, label (1 subject, 0 background); ``box`` is x0, y0, x1, y1 or empty.
-    """
-
-    frame: int
-    layer: str = "A"
-    points: tuple[float, ...] = ()
-    box: tuple[float, ...] = ()
-
-
-@dataclass(frozen=True)
-class JobRequest:
-    """What is to be done: the body of CHECK and SUBMIT. Paths are sequences (`plate.####.exr`) as the client sees them.
-
-    ``frames`` is what to write and ``shot`` what the plan covers (both frame ranges; an empty ``shot`` is ``frames``,
-    empty ``frames`` are all the frames that the plate has). A frozen plan travels as blob 0. ``plate_space`` names an
-    OCIO colour space, alias, role or interop id. ``config`` is a pinned OCIO URI or a path, ``config_digest`` the
-    SHA-256 that `mattebridge.config_digest` computes for a path. ``fill`` names the tracker (sam2) that makes the masks
-    which the shot lacks; ``prompts`` with another model are tracked first. ``delivery``: "files" the server reads and
-    writes the paths; "exr" and "planes" the pixels travel through the socket and ``out`` stays on the client.
-    """
-
-    plate: str
-    mask: str = ""
-    out: str = ""
-    kind: str = "matte"
-    frames: str = ""
-    shot: str = ""
-    view: str = ""
-    model: str = "edge"
-    params: dict[str, ParamValue] = field(default_factory=dict)
-    preset: str = ""
-    precision: str = ""
-    plate_space: str = ""
-    plate_layer: str = ""
-    mask_channel: str = ""
-    mask_invert: bool = False
-    mask_fit: str = ""
-    config: str = ""
-    config_digest: str = ""
-    context: dict[str, str] = field(default_factory=dict)
-    look: str = "filmic"
-    show: str = ""
-    core: str = ""
-    garbage: str = ""
-    fgr: str = ""
-    comp_over: str = ""
-    comp: str = ""
-    cleanplate: str = ""
-    prompts: tuple[PromptInfo, ...] = ()
-    delivery: str = "files"
-    priority: str = "interactive"
-    overwrite: bool = False
-    fallback: bool = False
-    fill: str = ""
-    queue_timeout_s: float = 0.0
-    run_timeout_s: float = 0.0
-    label: str = ""
-
-
-@dataclass(frozen=True)
-class ParamInfo:
-    """One parameter of a model. ``type`` is bool, int, float or str; ``low``/``high`` bound numbers."""
-
-    name: str
-    type: str
-    default: ParamValue
-    label: str = ""
-    hint: str = ""
-    low: Optional[float] = None
-    high: Optional[float] = None
-    choices: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class ClipInfo:
-    """One input of a model and how many frames around the current one it reads (OpenFX: temporal clip access)."""
-
-    name: str
-    before: int = 0
-    after: int = 0
-    optional: bool = False
-
-
-@dataclass(frozen=True)
-class PresetInfo:
-    """A canvas budget and the device memory measured for it."""
-
-    name: str
-    canvas_pixels: int
-    peak_bytes: int
-
-
-@dataclass(frozen=True)
-class ModelInfo:
-    """A model as an OpenFX effect would describe itself."""
-
-    name: str
-    title: str = ""
-    summary: str = ""
-    version: str = ""
-    licence: str = ""
-    temporal: str = "frame"
-    radius: int = 0
-    window: int = 1
-    stride: int = 1
-    clips: tuple[ClipInfo, ...] = ()
-    params: tuple[ParamInfo, ...] = ()
-    presets: tuple[PresetInfo, ...] = ()
-    precisions: tuple[str, ...] = ()
-    outputs: tuple[str, ...] = ("alpha",)
-    installed: bool = True
-    loaded: bool = False
-    experimental: bool = False
-    weights_bytes: int = 0
-
-
-@dataclass(frozen=True)
-class EngineInfo:
-    """One engine child: its device, what it does and what it holds."""
-
-    device: str
-    state: str
-    busy_s: float = 0.0
-    job: str = ""
-    loaded: tuple[str, ...] = ()
-    memory_used_bytes: int = 0
-    memory_budget_bytes: int = 0
-    restarts: int = 0
-
-
-@dataclass(frozen=True)
-class JobInfo:
-    """One job as STATUS shows it. ``state``: uploading, queued, running, cancelling, done, failed, cancelled.
-
-    ``uploading`` is a job of delivery "exr" or "planes" whose PUTS_DONE has not come.
-    """
-
-    key: str
-    state: str
-    kind: str = "matte"
-    label: str = ""
-    user: str = ""
-    host: str = ""
-    model: str = ""
-    priority: str = ""
-    position: int = 0
-    frames_total: int = 0
-    frames_done: int = 0
-    submitted_at: float = 0.0
-    out: str = ""
-    error: Optional[ErrorInfo] = None
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What the server will take; announced, because a transport limit cuts the connection without a word."""
-
-    header_bytes: int = HEADER_BYTES
-    blob_bytes: int = BLOB_BYTES
-    message_parts: int = MESSAGE_PARTS
-    queue_jobs: int = 256
-    client_jobs: int = 64
-    job_frames: int = 1_000_000
-    beat_s: float = BEAT_S
-    beats_lost: int = BEATS_LOST
 
 
 # -- handshake ---------------------------------------------------------------------------------------------------
@@ -446,105 +279,6 @@ class Stopping:
     request: int
 
 
-# -- events: numbered per job from 1, kept, sent in order; exactly one terminal event per job ---------------------
-
-
-@dataclass(frozen=True)
-class Queued:
-    """S. ``position`` jobs are ahead; ``ahead`` names the one that runs now (user: label)."""
-
-    key: str
-    seq: int
-    at: float
-    position: int = 0
-    ahead: str = ""
-
-
-@dataclass(frozen=True)
-class Started:
-    """S. The engine took the job. ``frames`` are to be written, ``fresh`` were found finished and are kept."""
-
-    key: str
-    seq: int
-    at: float
-    frames: int = 0
-    fresh: int = 0
-    model: str = ""
-    device: str = ""
-    why: str = ""
-
-
-@dataclass(frozen=True)
-class FrameDone:
-    """S. One frame is on disk under its final name. ``digest`` is its key; ``kept`` says that it was there already."""
-
-    key: str
-    seq: int
-    at: float
-    frame: int
-    path: str = ""
-    digest: str = ""
-    kept: bool = False
-
-
-@dataclass(frozen=True)
-class Warning_:
-    """S. Something to look at. ``code`` is stable (docs/errors.md); ``frame`` where it belongs to one."""
-
-    key: str
-    seq: int
-    at: float
-    code: str
-    message: str
-    frame: Optional[int] = None
-
-
-@dataclass(frozen=True)
-class Done:
-    """S. Terminal. ``facts`` are flat figures (timings, seam, peak memory, licence …). A plan job's plan is blob 0."""
-
-    key: str
-    seq: int
-    at: float
-    written: int = 0
-    kept: int = 0
-    facts: dict[str, ParamValue] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Failed:
-    """S. Terminal. What was finished before is kept."""
-
-    key: str
-    seq: int
-    at: float
-    error: ErrorInfo
-
-
-@dataclass(frozen=True)
-class CancelledEvent:
-    """S. Terminal."""
-
-    key: str
-    seq: int
-    at: float
-    written: int = 0
-
-
-@dataclass(frozen=True)
-class Progress:
-    """S. Not numbered, not kept, at most ten a second. ``done`` of ``total`` frames; ``stage`` is what happens now."""
-
-    key: str
-    stage: str
-    done: int = 0
-    total: int = 0
-    frame: Optional[int] = None
-    fps: float = 0.0
-    eta_s: float = 0.0
-    position: int = 0
-
-
 # -- pixels through the socket -------------------------------------------------------------------------------------
 
 
@@ -679,5 +413,3 @@ FROM_CLIENT = frozenset(
         b"TAKEN",
     }
 )
-EVENTS = (Queued, Started, FrameDone, Warning_, Done, Failed, CancelledEvent)
-TERMINAL = (Done, Failed, CancelledEvent)

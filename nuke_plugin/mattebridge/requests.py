@@ -44,10 +44,11 @@ def make_request(**fields: Any) -> JobRequest:
     if unknown:
         raise UsageError(f"unknown: {', '.join(unknown)}", remedy=f"A job has: {', '.join(sorted(known))}.")
     given = {name: value for name, value in fields.items() if value is not None}
+    given.update({name: os.fspath(given[name]) for name in (*PATH_FIELDS, "config") if given.get(name)})
     if given.get("delivery") == "planes":
         given = {**PLANES_NAMES, **{name: value for name, value in given.items() if value != ""}}
     else:
-        given.update({name: absolute(os.fspath(given[name])) for name in PATH_FIELDS if given.get(name)})
+        given.update({name: absolute(given[name]) for name in PATH_FIELDS if given.get(name)})
     for name in ("frames", "shot"):
         if name in given:
             given[name] = _range_text(given[name])
@@ -70,6 +71,8 @@ def check_request(request: JobRequest) -> None:
     for name, allowed in CHOICES.items():
         if getattr(request, name) not in allowed:
             raise UsageError(f"{name} is {getattr(request, name)!r}", remedy=f"Choose one of {', '.join(allowed[:])}.")
+    for item in dataclasses.fields(request):
+        _check_text(item.name, getattr(request, item.name))
     for name in ("frames", "shot"):
         if getattr(request, name):
             FrameSet.parse(getattr(request, name))
@@ -123,6 +126,18 @@ def plan_bytes(plan: PlanSource) -> bytes:
 def absolute(path: str) -> str:
     """An absolute path for this machine; one of Windows or a UNC path stays as it is, wherever it is read."""
     return path if _WINDOWS.match(path) or "://" in path else str(Path(path).absolute())
+
+
+def _check_text(name: str, value: Any) -> None:
+    """File names that are not UTF-8 reach Python as text that no message can carry."""
+    try:
+        if isinstance(value, str):
+            value.encode()
+    except UnicodeEncodeError:
+        raise UsageError(
+            f"{name} is not UTF-8: {value!a}",
+            remedy="Use a UTF-8 locale (or set PYTHONUTF8=1), and rename files whose names are in another encoding.",
+        ) from None
 
 
 def _range_text(value: Optional[Union[str, int, FrameSet]]) -> str:

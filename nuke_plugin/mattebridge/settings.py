@@ -21,6 +21,8 @@ from typing import Optional
 
 from .errors import Refused, UsageError
 
+_OWN_FOLDERS = "Set MATTEBRIDGE_RUNTIME, MATTEBRIDGE_CONFIG and MATTEBRIDGE_STATE to folders of your own."
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -58,7 +60,7 @@ class Settings:
             server_key=env.get("MATTEBRIDGE_SERVER_KEY", ""),
             server_python=env.get("MATTEBRIDGE_SERVER_PYTHON", ""),
             site_file=env.get("MATTEBRIDGE_SITE", ""),
-            user=env.get("USER") or env.get("USERNAME") or "",
+            user=env.get("USER") or env.get("LOGNAME") or env.get("USERNAME") or "",
             connect_timeout_s=_seconds(env, "MATTEBRIDGE_CONNECT_TIMEOUT", cls.connect_timeout_s),
             lost_timeout_s=_seconds(env, "MATTEBRIDGE_LOST_TIMEOUT", cls.lost_timeout_s),
             busy_timeout_s=_seconds(env, "MATTEBRIDGE_BUSY_TIMEOUT", cls.busy_timeout_s),
@@ -84,15 +86,20 @@ class Settings:
 
 
 def private_folder(folder: Path) -> Path:
-    """Make ``folder`` if needed, readable for this user only. Raises `Refused` if it is somebody else's."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Make ``folder`` if needed, readable for this user only. Raises `Refused` if it cannot be, or is another's."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise Refused(
+            f"the folder cannot be made: {error.strerror or error}", file=str(folder), remedy=_OWN_FOLDERS
+        ) from None
     if os.name == "posix":
         info = folder.stat()
         if info.st_uid != os.getuid():
             raise Refused(
                 "the folder belongs to another user",
                 file=str(folder),
-                remedy="Set MATTEBRIDGE_RUNTIME and MATTEBRIDGE_CONFIG to folders of your own.",
+                remedy=_OWN_FOLDERS,
             )
         if stat.S_IMODE(info.st_mode) & 0o077:
             folder.chmod(0o700)

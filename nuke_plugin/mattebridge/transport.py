@@ -60,6 +60,8 @@ class Transport:
         keys: Callable[[], KeyPair],
         handle: Callable[[Instruction], None],
     ) -> None:
+        import zmq  # noqa: F401  where it is not installed, the caller hears of it, and not a thread
+
         self._session = session
         self._resolve = resolve
         self._keys = keys
@@ -106,14 +108,25 @@ class Transport:
                 self._turn(context)
             self._perform(self._run_calls(), context)
         except Exception as error:  # whatever it is, nobody may be left waiting for an answer
-            why = MatteBridgeError(f"the client's connection failed: {type(error).__name__}: {error}")
-            for instruction in self._session.refuse(why, time.monotonic()):
-                self._handle(instruction)
+            self._refuse_everybody(error)
         finally:
             self._drop_socket()
             context.term()
             self._wake_in.close()
             self._wake_out.close()
+
+    def _refuse_everybody(self, error: Exception) -> None:
+        """The connection cannot work: everybody who waits is told, and whoever comes later, until `close`."""
+        why = error
+        if not isinstance(why, MatteBridgeError):
+            why = MatteBridgeError(f"the client's connection failed: {type(error).__name__}: {error}")
+        for instruction in self._session.refuse(why, time.monotonic()):
+            self._handle(instruction)
+        self._wake_out.setblocking(True)
+        while not self._closing:
+            for instruction in self._run_calls():
+                self._handle(instruction)
+            self._wake_out.recv(4096)
 
     def _turn(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         import zmq
@@ -198,7 +211,7 @@ class Transport:
         self._address = address or self._resolve() or self._address
         if self._address is None:
             return
-        opened = context.socket(zmq.DEALER)
+        self._socket = opened = context.socket(zmq.DEALER)  # at once: whatever goes wrong below, it will be closed
         for option, value in (
             (zmq.LINGER, LINGER_MS),
             # Not ZMQ_IMMEDIATE: with it a DEALER drops what it received last when the other side hangs up.
@@ -215,7 +228,6 @@ class Transport:
             opened.setsockopt(zmq.CURVE_SERVERKEY, self._address.server_key.encode("ascii"))
             opened.setsockopt(zmq.CURVE_PUBLICKEY, pair.public.encode("ascii"))
             opened.setsockopt(zmq.CURVE_SECRETKEY, pair.secret.encode("ascii"))
-        self._socket = opened
         self._monitor = opened.get_monitor_socket(_monitored())
         opened.connect(self._address.endpoint)
 

@@ -120,14 +120,14 @@ def bench_latency(folder: Path, rounds: int) -> None:
 
 @contextmanager
 def private_server(folder: Path) -> Iterator[str]:
-    """A server of its own, in a runtime folder of its own."""
+    """A server of its own, in folders of its own."""
     import os
 
     from mattebridge.launch import start_server
     from mattebridge.settings import Settings
 
-    os.environ["MATTEBRIDGE_RUNTIME"] = str(folder / "runtime")
-    os.environ["MATTEBRIDGE_CONFIG"] = str(folder / "config")
+    for name in ("RUNTIME", "CONFIG", "STATE"):
+        os.environ[f"MATTEBRIDGE_{name}"] = str(folder / name.lower())
     settings = Settings.from_environment()
     found = start_server(settings)
     try:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from mattebridge import cli, keys, rendezvous
 from mattebridge import messages as m
 from mattebridge.cli.output import Teller, duration, size, summary
 from mattebridge.errors import error_classes
+from mattebridge_server.models.edge import Edge
 
 MATTE = ["matte", "--plate", "/p.####.exr", "--mask", "/m.####.exr", "--out", "/o.####.exr", "--frames", "1001-1003"]
 COMMANDS = [
@@ -86,6 +88,13 @@ def test_help_lists_the_commands_and_teaches_with_examples(capsys):
         cli.main(["--help"])
     told = capsys.readouterr().out
     assert all(f"\n    {command} " in told for command in COMMANDS) and "examples:" in told
+
+
+def test_the_examples_of_matte_name_parameters_that_edge_has(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["matte", "--help"])
+    named = set(re.findall(r"--model edge --param (\w+)=", capsys.readouterr().out))
+    assert named and named <= {param.name for param in Edge.card.params}
 
 
 @pytest.mark.parametrize(
@@ -211,6 +220,8 @@ def test_detach_prints_the_key_and_jobs_can_follow_it(server, story, capsys):
     status, out, _ = run(capsys, *MATTE, "--detach")
     key = out.strip()
     assert status == 0 and key in story.jobs
+    status, out, _ = run(capsys, *MATTE, "--detach", "--json")
+    assert status == 0 and json.loads(out)["event"] == "ACCEPTED" and json.loads(out)["key"] in story.jobs
     status, out, err = run(capsys, "jobs", "--follow", key[:6], "--json")
     assert status == 0 and json.loads(out.splitlines()[-1])["event"] == "DONE"
     status, _, err = run(capsys, "jobs", "--follow", "zzz")
@@ -225,7 +236,7 @@ def test_status_models_describe_and_cancel_answer(server, story, capsys):
     assert run(capsys, "models")[1].startswith("edge")
     assert json.loads(run(capsys, "models", "--json")[1])[1]["name"] == "identity"
     assert "identity" in run(capsys, "describe", "identity")[1]
-    assert run(capsys, "describe", "nothing")[0] == 3
+    assert run(capsys, "describe", "nothing")[0] == run(capsys, "models", "list", "edge", "nothing")[0] == 3
     assert run(capsys, "cancel", "0123")[1].split() == ["01234567", "cancelling"]
 
 
@@ -245,6 +256,9 @@ def test_a_command_whose_packages_are_missing_says_what_to_install(environment, 
     monkeypatch.setitem(sys.modules, "mattebridge_server.demo.run", None)
     status, _, err = run(capsys, "demo")
     assert status == 2 and "pip install 'mattebridge[server]'" in err
+    monkeypatch.setitem(sys.modules, "mattebridge_server.engine.local", None)
+    status, _, err = run(capsys, *MATTE)
+    assert status == 2 and "pip install 'mattebridge[server]'" in err and "--server tcp://HOST:PORT" in err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
@@ -316,6 +330,17 @@ def test_a_warning_leaves_the_progress_line_standing():
     shown.event(m.Progress("k", "solve", 1, 100, 1002, 0.4, 250.0))
     shown.event(m.Warning_("k", 2, 0.0, "MASK", "the mask is empty", 1007))
     assert stream.written.endswith("[MASK]\n\rframe 1 of 100  solve 1002  2.5 s a frame  4:10 left")
+
+
+def test_a_note_does_not_take_the_progress_line_away():
+    shown, stream, clock = teller(True)
+    shown.event(m.Progress("k", "load edge"))
+    shown.event(m.Progress("k", "plan", 0, 100))  # too soon after the other to be drawn on its own
+    clock[0] += 1
+    shown.event(m.Warning_("k", 2, 0.0, "MASK", "the mask is empty", 1007))
+    assert stream.written.endswith("[MASK]\n\rframe 0 of 100  plan")
+    shown.event(m.Done("k", 3, 0.0, 100))
+    assert stream.written.endswith("\r") and not stream.written.splitlines()[-1].strip()
 
 
 def test_a_log_gets_a_line_every_few_seconds():

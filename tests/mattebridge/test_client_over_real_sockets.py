@@ -1,7 +1,10 @@
 """`Client` against a real ROUTER with CURVE and ZAP: keys told apart, restarts survived, cancel from any thread."""
 
+import ast
 import dataclasses
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 from small_server import SmallServer, Story, new_keys, shot_events, wait_until
@@ -20,6 +23,7 @@ from mattebridge.errors import (
     ServerError,
     UsageError,
 )
+from mattebridge.session import Times
 
 JOB = {"plate": "/p.####.exr", "out": "/o.####.exr", "frames": "1001-1003"}
 
@@ -279,12 +283,41 @@ def test_what_was_sent_into_a_cut_has_no_effect_on_the_next_server(settings, tmp
             assert story.accepted == 1 and second.count(m.Submit) == 0
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="modes of POSIX")
+def test_a_key_file_that_others_can_read_is_told_to_the_first_and_to_every_later_caller(known):
+    """The connection cannot even be opened: nobody may wait for an answer, however late the question comes."""
+    known[0].client_key_file.chmod(0o644)
+    client = Client(known[0], "tcp://127.0.0.1:9", Times())
+    client._transport.start()
+    try:
+        for _ in range(2):
+            with pytest.raises(AuthRefused, match="chmod 600"):
+                client.status()
+        with pytest.raises(AuthRefused, match="chmod 600"):
+            client.submit(m.JobRequest("/p.####.exr", out="/o.####.exr"))
+    finally:
+        client.close()
+
+
+def test_where_pyzmq_is_missing_the_caller_hears_of_it(known, server, monkeypatch):
+    monkeypatch.setitem(sys.modules, "zmq", None)
+    with pytest.raises(ImportError, match="zmq"):
+        Client.connect(server.endpoint, settings=known[0])
+
+
 def test_public_names_are_where_they_are_said_to_be():
     for name in mattebridge.__all__:
         assert getattr(mattebridge, name) is not None
     assert set(mattebridge._HOMES) == set(mattebridge.__all__) - {"__version__"}
     with pytest.raises(AttributeError):
         mattebridge.nothing  # noqa: B018
+
+
+def test_what_a_type_checker_sees_is_what_the_package_gives():
+    tree = ast.parse(Path(mattebridge.__file__).read_text(encoding="utf-8"))
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level == 1]
+    seen = {alias.asname: node.module for node in imports for alias in node.names}
+    assert seen == mattebridge._HOMES
 
 
 def _announce(settings, server, server_keys, boot_id):

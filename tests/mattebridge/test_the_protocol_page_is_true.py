@@ -3,13 +3,19 @@
 import dataclasses
 import inspect
 import re
+import struct
 import typing
 from pathlib import Path
 
 import pytest
 
-from mattebridge import job_stream, session
+from mattebridge import download, frames, job_stream, requests, session, upload
 from mattebridge import messages as m
+from mattebridge.errors import UsageError
+from mattebridge.planes import Planes
+from mattebridge_server.broker import metrics
+from mattebridge_server.broker.desk import Desk
+from mattebridge_server.broker.jobs import ENDED
 
 PAGE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
 VALUES = {cls.__name__: cls for cls in vars(m).values() if dataclasses.is_dataclass(cls)}
@@ -90,6 +96,43 @@ def test_limits_and_version_are_the_codes():
         "BEATS_LOST": m.BEATS_LOST,
     }
     assert f"**{m.PROTOCOL_MAJOR}.{m.PROTOCOL_MINOR}**" in PAGE
+
+
+def words_of(name, field):
+    """What stands in backticks in a field's meaning: the values that it can have."""
+    (meaning,) = [row[3] for row in rows(SECTIONS[name]) if row[0] == f"`{field}`"]
+    return set(re.findall(r"`([\w.]+)`", meaning))
+
+
+def test_the_values_that_a_field_can_have_are_the_codes():
+    for field in ("delivery", "priority", "look", "mask_fit"):
+        assert words_of("JobRequest", field) == set(requests.CHOICES[field]) - {""}
+    assert words_of("PUT", "role") == {*upload.UPLOAD_ROLES, "config"}
+    assert words_of("GIVE", "role") == set(download.RESULT_ROLES)
+    assert words_of("ParamInfo", "type") == {kind.__name__ for kind in typing.get_args(m.ParamValue)}
+    states = set(re.findall(r'"(\w+)"', inspect.getsource(Desk.state)))
+    assert words_of("STATUS_REPORT", "state") == states - {"idle", "busy"}, "those two are an engine's"
+    pairs = ", ".join(f"`{role}` to `{field}`" for role, field in download.RESULT_ROLES.items() if role != field)
+    assert pairs in PAGE and "`background` to `comp_over`" in PAGE
+
+
+def test_the_states_of_a_job_are_those_that_a_server_tells():
+    table = PAGE.partition("## 5. A job")[2].partition("|---")[2].partition("\n\n")[0]
+    states = {word for line in table.splitlines()[1:] for word in line.split(" | ")[0].strip("| ").split(", ")}
+    assert states == {*metrics.STATES, *ENDED}
+
+
+def test_limits_without_a_name_are_the_codes():
+    (longest,) = re.findall(r"job key \| (\d+) characters", PAGE)
+    assert requests.check_key("k" * int(longest))
+    with pytest.raises(UsageError):
+        requests.check_key("k" * (int(longest) + 1))
+    assert f"| frames of a job | {m.Limits().job_frames} |" in PAGE and m.Limits().job_frames == frames.MAX_FRAMES
+    assert f"At most {frames.MAX_FRAMES} frames, none beyond {frames.MAX_NUMBER}." in PAGE
+    times = session.Times()
+    assert f"`connect_timeout_s` ({times.connect_timeout_s:g} s)" in PAGE
+    assert f"`lost_timeout_s` ({times.lost_timeout_s:g} s)" in PAGE
+    assert Planes(bytes(12), 1, 2, 3).pack()[:32] == b"MBPL" + struct.pack("<HHIII12x", 1, 1, 1, 2, 3)
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn, Optional
+from typing import Any, NoReturn, Optional, TextIO
 
-from ..errors import Cancelled, MatteBridgeError, UsageError
+from ..errors import Cancelled, InputError, MatteBridgeError, UsageError
 
 FAMILIES = {
     "demo": ("evaluation", "make a shot with known truth, matte it through a server and show how well it went"),
@@ -37,6 +38,8 @@ FAMILIES = {
 
 KEY_FLAGS = ("--server-key", "--allow-client")
 KEY_CHARACTERS = 40
+NO_SERVER = "Or start a server (no server of yours runs here), or name one: --server tcp://HOST:PORT."
+"""What else helps where a command would have worked through a server."""
 
 EXAMPLES = """\
 examples:
@@ -61,6 +64,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run one command; returns the exit status."""
     arguments = _keys_joined(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in arguments
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that the terminal's encoding lacks must not end the command
+            stream.reconfigure(errors="backslashreplace")
     try:
         args = _parser(arguments).parse_args(arguments)
         status: int = args.run(args)
@@ -73,10 +79,26 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             Cancelled("interrupted", remedy="Jobs that were submitted go on; see `mattebridge jobs`."), as_json
         )
     except BrokenPipeError:  # the reader of our output went away
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence(sys.stdout)
         return 0
+    except OSError as error:
+        return _tell(_of_the_system(error), as_json)
     except ImportError as error:
         return _tell(_missing(error), as_json)
+
+
+def write_line(stream: TextIO, line: str) -> None:
+    """A line on ``stream``; nothing where its reader went away: what the command does and ends with stays as it is."""
+    try:
+        stream.write(line + "\n")
+        stream.flush()
+    except BrokenPipeError:
+        silence(stream)
+
+
+def silence(stream: TextIO) -> None:
+    """What is written to ``stream`` from now on goes nowhere: its reader went away."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _keys_joined(words: Sequence[str]) -> list[str]:
@@ -90,24 +112,40 @@ def _keys_joined(words: Sequence[str]) -> list[str]:
     return joined
 
 
-def need(module: str) -> Any:
-    """Import a module of the server side. Raises `UsageError` with the remedy where it is not installed."""
+def need(module: str, otherwise: str = "") -> Any:
+    """Import a module of the server side. Raises `UsageError` with the remedy where it is not installed.
+
+    ``otherwise`` is what else would help: a sentence.
+    """
     if sys.version_info < (3, 11):
         version = ".".join(str(part) for part in sys.version_info[:3])
         raise UsageError(
             f"this command needs Python 3.11 or later, and this is {version}",
-            remedy="Install mattebridge[server] into a Python of 3.11 or later and run it there.",
+            remedy=f"Install mattebridge[server] into a Python of 3.11 or later and run it there. {otherwise}".strip(),
         )
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise _missing(error) from None
+        raise _missing(error, otherwise) from None
 
 
-def _missing(error: ImportError) -> UsageError:
+def _missing(error: ImportError, otherwise: str = "") -> UsageError:
+    install = "Run: pip install 'mattebridge[server]' (Python 3.11 or later), or 'mattebridge[models]' for networks."
     return UsageError(
         f"this command needs a package that is not installed: {error.name or error}",
-        remedy="Run: pip install 'mattebridge[server]' (Python 3.11 or later), or 'mattebridge[models]' for networks.",
+        remedy=f"{install} {otherwise}".strip(),
+    )
+
+
+def _of_the_system(error: OSError) -> InputError:
+    try:
+        sys.stdout.flush()
+    except OSError:  # it is the output itself that cannot be written
+        silence(sys.stdout)
+    return InputError(
+        f"the system refused: {error.strerror or error}",
+        file=str(error.filename or ""),
+        remedy="Look at the file's or folder's permissions and the disk's free space.",
     )
 
 
@@ -145,8 +183,9 @@ def _tell(error: MatteBridgeError, as_json: bool) -> int:
     if as_json and not error.details.get("told"):
         import json
 
-        print(json.dumps({"event": "ERROR", "exit_status": error.exit_status, **error.to_wire()}), flush=True)
-    sys.stderr.write(f"mattebridge: {error}\n")
+        line = json.dumps({"event": "ERROR", "exit_status": error.exit_status, **error.to_wire()})
+        write_line(sys.stdout, line)
+    write_line(sys.stderr, f"mattebridge: {error}")
     if os.environ.get("MATTEBRIDGE_DEBUG"):
         import traceback
 

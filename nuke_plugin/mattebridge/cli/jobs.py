@@ -14,7 +14,7 @@ from ..messages import EngineInfo, JobInfo, StatusReport
 from .connection import connect
 from .job_flags import add_connection_flags
 from .matte import Screen, follow
-from .output import duration, size
+from .output import duration, frames, size
 
 JOBS_EXAMPLES = """\
 examples:
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
             screen = Screen(args.json)
             done = follow(client.attach(full_key(client, args.follow, finished=True)), screen)
             if not args.json:
-                print(f"done: {done.written} frames written, {done.kept} kept")
+                print(f"done: {frames(done.written)} written, {done.kept} kept")
             return 0
         finished = args.command == "jobs" and args.finished
         report = client.status(finished, args.limit if finished else 0)
@@ -56,8 +56,10 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(dataclasses.asdict(report)))
     elif args.command == "status":
         _print_status(report)
-    else:
+    elif report.jobs:
         _print_jobs(report.jobs)
+    else:
+        print("no jobs")
     return 0
 
 
@@ -108,12 +110,12 @@ def _engine_line(engine: EngineInfo) -> str:
 
 def _print_jobs(jobs: tuple[JobInfo, ...]) -> None:
     for job in jobs:
-        frames = f"{job.frames_done}/{job.frames_total}" if job.frames_total else "-"
+        progress = f"{job.frames_done}/{job.frames_total}" if job.frames_total else "-"
         ahead = f" ({job.position} ahead)" if job.state == "queued" and job.position else ""
         since = time.strftime("%H:%M:%S", time.localtime(job.submitted_at)) if job.submitted_at else ""
         who = f"{job.user or '?'}@{job.host or '?'}"
         print(
-            f"{job.key[:SHORT_KEY]:<9} {job.state + ahead:<18} {frames:>11} {job.model:<12} {job.priority:<11}"
+            f"{job.key[:SHORT_KEY]:<9} {job.state + ahead:<18} {progress:>11} {job.model:<12} {job.priority:<11}"
             f" {since:<8} {who} {job.label or job.out}"
         )
         if job.error is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import signal
 import sys
 import time
@@ -13,13 +14,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Optional
 
-from ..errors import Cancelled, MatteBridgeError, UsageError
+from ..errors import Cancelled, MatteBridgeError, OutputFailed, UsageError
 from ..job import Job
 from ..messages import TERMINAL, Done, JobRequest
 from ..plan_file import with_request
 from ..requests import plan_bytes
 from ..settings import Settings
-from . import need
+from . import NO_SERVER, need, write_line
 from .connection import settings_of
 from .job_flags import add_connection_flags, add_job_flags, add_output_flags, request_of
 from .output import Teller, as_json, summary
@@ -99,7 +100,7 @@ class Screen:
     def __call__(self, event: Any) -> None:
         self.ended = self.ended or isinstance(event, TERMINAL)
         if self.json_lines:
-            print(as_json(event), flush=True)
+            write_line(sys.stdout, as_json(event))
         else:
             self.teller.event(event)
 
@@ -140,13 +141,13 @@ def _run_there(
             raise UsageError("--detach needs --delivery files: otherwise this process carries the pixels")
         job = client.submit(request, plan, args.key)
         if args.detach:
-            print(job.key)
+            print(json.dumps({"event": "ACCEPTED", "key": job.key}) if args.json else job.key)
             return None
         return follow(job, screen), job.plan
 
 
 def _run_here(request: JobRequest, plan: bytes, settings: Settings, screen: Screen) -> tuple[Done, bytes]:
-    local = need("mattebridge_server.engine.local")
+    local = need("mattebridge_server.engine.local", NO_SERVER)
     site = need("mattebridge_server.site").find_site(settings.site_file, {})
     stop: list[bool] = []
     here = dataclasses.replace(request, delivery="files")
@@ -174,7 +175,7 @@ def _keep_plan(plan: bytes, where: str) -> None:
     try:
         write_whole(Path(where), plan)
     except OSError as error:
-        raise UsageError(f"the plan cannot be written: {error}", file=where) from None
+        raise OutputFailed(f"the plan cannot be written: {error.strerror or error}", file=where) from None
     sys.stderr.write(f"plan: {where}\n")
 
 
@@ -198,6 +199,9 @@ class _Interrupts(AbstractContextManager["_Interrupts"]):
     def _pressed(self, _number: int, _frame: Optional[FrameType]) -> None:
         self._count += 1
         if self._count > 1:
-            raise Cancelled("left while the job was being cancelled", remedy="See `mattebridge jobs`.")
+            raise Cancelled(
+                "left while the job was being cancelled",
+                remedy="Finished frames are kept; a server goes on cancelling it: see `mattebridge jobs`.",
+            )
         self._cancel()
         self._teller.note("cancelling; press Ctrl-C again to leave at once")

@@ -5,16 +5,17 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import ModelUnknown
 from ..messages import ModelInfo, ParamInfo
 from ..rendezvous import read_alive
-from . import need
+from . import NO_SERVER, need
 from .connection import connect, settings_of
 from .job_flags import add_connection_flags
-from .output import size
+from .output import frames, size
 
 MODELS_EXAMPLES = """\
 examples:
@@ -52,10 +53,10 @@ def run(args: argparse.Namespace) -> int:
         return status
     models = _models(args)
     if args.command == "describe":
+        _require([args.name], models)
         models = tuple(model for model in models if model.name == args.name)
-        if not models:
-            raise ModelUnknown(f"no model is called {args.name!r}")
     elif args.names:
+        _require(args.names, models)
         models = tuple(model for model in models if model.name in args.names)
     if args.json:
         found = [dataclasses.asdict(model) for model in models]
@@ -67,6 +68,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _require(names: Sequence[str], models: tuple[ModelInfo, ...]) -> None:
+    known = [model.name for model in models]
+    for name in names:
+        if name not in known:
+            raise ModelUnknown(f"no model is called {name!r}", remedy=f"There are: {', '.join(known)}.")
+
+
 def _models(args: argparse.Namespace) -> tuple[ModelInfo, ...]:
     settings = settings_of(args)
     if settings.server == "local" or (settings.server == "auto" and read_alive(settings.runtime_dir) is None):
@@ -76,7 +84,7 @@ def _models(args: argparse.Namespace) -> tuple[ModelInfo, ...]:
 
 
 def _models_here(args: argparse.Namespace) -> tuple[ModelInfo, ...]:
-    shelf = need("mattebridge_server.engine.shelf")
+    shelf = need("mattebridge_server.engine.shelf", NO_SERVER)
     folders = (*map(Path, args.models_dir), need("mattebridge_server.models.folders").default_folder())
     found: tuple[ModelInfo, ...] = shelf.Shelf(shelf.parse_device("cpu:0", 1), folders).describe()
     return found
@@ -97,7 +105,7 @@ def _print_model(model: ModelInfo) -> None:
     if model.summary:
         print(f"  {model.summary}")
     print(f"  licence {model.licence or '?'}, {'installed' if model.installed else 'not installed'}")
-    reach = {"frame": f"{model.radius} frames to either side", "window": f"{model.window} frames every {model.stride}"}
+    reach = {"frame": f"{frames(model.radius)} to either side", "window": f"{model.window} frames every {model.stride}"}
     print(f"  sees {reach.get(model.temporal, 'the whole shot')}; makes {', '.join(model.outputs)}")
     for preset in model.presets:
         print(f"  preset {preset.name:<10} {preset.canvas_pixels / 1e6:.2f} megapixels, {size(preset.peak_bytes)}")

@@ -22,6 +22,7 @@ from ..messages import (
     Warning_,
 )
 from ..sequence import VERSION, VERSION_DIGITS
+from . import silence
 
 NOTES = frozenset({"PLAN", "TRACKED"})
 """Codes that tell of a choice; nothing is wrong."""
@@ -33,6 +34,11 @@ SHORTEST_RATE_S = 0.5
 def as_json(event: Any) -> str:
     """One event as one line: its fields, and ``event`` with its name in the protocol."""
     return json.dumps({"event": TAGS[type(event)].decode(), **dataclasses.asdict(event)})
+
+
+def frames(count: int) -> str:
+    """1 frame, 12 frames."""
+    return f"{count} frame{'' if count == 1 else 's'}"
 
 
 def duration(seconds: float) -> str:
@@ -74,6 +80,7 @@ class Teller:
         self._drawn_at: Optional[float] = None
         self._stage = ""
         self._line = ""
+        self._text = ""
         self.warnings = 0
 
     def event(self, event: Any) -> None:
@@ -90,9 +97,8 @@ class Teller:
             self._total, self._done, self._began = event.frames, 0, self._clock()
             kept = f", {event.fresh} of them finished before" if event.fresh else ""
             why = f" ({event.why})" if event.why else ""
-            self.note(
-                f"{event.frames} frames with {event.model or 'a model'} on {event.device or 'a device'}{why}{kept}"
-            )
+            what = f"{frames(event.frames)} with {event.model or 'a model'} on {event.device or 'a device'}"
+            self.note(f"{what}{why}{kept}")
         elif isinstance(event, Warning_):
             said = "note" if event.code in NOTES else "warning"
             self.warnings += said == "warning"
@@ -103,18 +109,16 @@ class Teller:
 
     def note(self, text: str) -> None:
         """A line that stays, above the progress line."""
-        line = self._line
+        text_below = self._text if self._line else ""
         self.clear()
-        self._stream.write(text + "\n")
-        if line:
-            self._write(line)
-        self._stream.flush()
+        self._write(text + "\n")
+        if text_below:
+            self._redraw(text_below)
 
     def clear(self) -> None:
         """Take the progress line away."""
         if self._terminal and self._line:
-            self._stream.write("\r" + " " * len(self._line) + "\r")
-            self._stream.flush()
+            self._write("\r" + " " * len(self._line) + "\r")
         self._line = ""
 
     def _progress(self, event: Progress) -> None:
@@ -140,20 +144,28 @@ class Teller:
         return "  ".join(parts)
 
     def _draw(self, text: str) -> None:
+        self._text = text
         now = self._clock()
         every = REDRAW_EVERY_S if self._terminal else PLAIN_EVERY_S
         if self._drawn_at is not None and now - self._drawn_at < every:
             return
         self._drawn_at = now
-        if not self._terminal:
-            self._stream.write(text + "\n")
+        if self._terminal:
+            self._redraw(text)
         else:
-            self._write(text[: self._width() - 1])
-        self._stream.flush()
+            self._write(text + "\n")
 
-    def _write(self, line: str) -> None:
-        self._stream.write("\r" + line.ljust(len(self._line)))
-        self._line = line
+    def _redraw(self, text: str) -> None:
+        shown = text[: self._width() - 1]
+        self._write("\r" + shown.ljust(len(self._line)))
+        self._line = shown
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except BrokenPipeError:  # the job goes on, and the exit status still tells how it ended
+            silence(self._stream)
 
     def _width(self) -> int:
         if self._columns is not None:
@@ -165,11 +177,10 @@ class Teller:
 
 def summary(done: Done, request: JobRequest, seconds: float, warnings: int) -> str:
     """What was made and where it is."""
-    frames = done.written + done.kept
     kept = f", {done.kept} kept from before" if done.kept else ""
     rate = f", {done.written / seconds:.2f} fps" if done.written and seconds > 0 else ""
     version = f"v{int(done.facts.get('version', 0)):0{VERSION_DIGITS}d}"
-    lines = [f"done: {frames} frames ({done.written} written{kept}) in {duration(seconds)}{rate}"]
+    lines = [f"done: {frames(done.written + done.kept)} ({done.written} written{kept}) in {duration(seconds)}{rate}"]
     for name, where in (
         ("alpha", request.out),
         ("foreground", request.fgr),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mattebridge import messages as m
 from mattebridge.errors import AuthRefused, InputError, MatteBridgeError, PathRefused, ProtocolError, Refused
@@ -18,7 +18,7 @@ from .effects import Ask, Leave, Offer, Outbox, Peer, Replay
 from .floor import Floor
 from .jobs import JobBook, Record, body_digest, error_info, public_state
 from .pixels import Pixels
-from .requests import for_server, model_problem, through_socket
+from .requests import PathBack, for_server, model_problem, through_socket
 from .session import Session, Sessions
 
 
@@ -48,7 +48,7 @@ class Desk:
     refused: Counter[str] = field(default_factory=Counter)
     answered: Counter[str] = field(default_factory=Counter)
     stopping: str = ""
-    _checks: dict[int, tuple[Peer, m.Check, tuple[m.ErrorInfo, ...]]] = field(default_factory=dict)
+    _checks: dict[int, tuple[Peer, m.Check, tuple[m.ErrorInfo, ...], PathBack]] = field(default_factory=dict)
     _asked: int = 0
     _describing: list[tuple[Peer, m.Describe]] = field(default_factory=list)
 
@@ -143,7 +143,10 @@ class Desk:
 
     def _hello(self, now: float, peer: Peer, message: m.Hello, admin: bool) -> None:
         self.gone(now, peer)
-        self.out.send(peer, self.sessions.hello(now, peer, message, admin))
+        answer = self.sessions.hello(now, peer, message, admin)
+        if isinstance(answer, m.Welcome):
+            answer = replace(answer, models=tuple(sorted(self.floor.models())))
+        self.out.send(peer, answer)
 
     def _describe(self, peer: Peer, message: m.Describe) -> None:
         """Answer, or keep the question until an engine has told its models: no list is not an empty list."""
@@ -200,7 +203,7 @@ class Desk:
             self.out.send(peer, m.Checked(message.request, tuple(problems), facts=self._facts()))
             return
         self._asked += 1
-        self._checks[self._asked] = (peer, message, tuple(problems))
+        self._checks[self._asked] = (peer, message, tuple(problems), PathBack.of(message.job, request))
         self.out.do(Ask(self._asked, request, blobs[0] if blobs else b""))
 
     def checked(
@@ -215,9 +218,10 @@ class Desk:
         """The path helper's answer, or what stands for it when it did not answer."""
         asked = self._checks.pop(number, None)
         if asked is not None:
-            peer, message, first = asked
+            peer, message, first, back = asked
             facts = {**self._facts(), **(facts or {})}
-            self.out.send(peer, m.Checked(message.request, (*first, *problems), warnings, frames, fresh, facts))
+            told = (*first, *(back.error(problem) for problem in problems))
+            self.out.send(peer, m.Checked(message.request, told, tuple(map(back, warnings)), frames, fresh, facts))
 
     def unanswered(self, number: int, why: str) -> None:
         """The path helper died or was too slow: the disk it looked at does not answer."""

@@ -152,8 +152,7 @@ class Floor:
             spool = f"{self.spool}/{record.key}"
             uploaded = any(name.startswith("config/") for name in record.stored)
             request = in_spool(request, spool, uploaded)
-        else:
-            record.path_back = PathBack.of(record.request, request)
+        record.path_back = PathBack.of(record.request, request)
         self.book.set_state(record, "running")
         if one.attempt == 1:
             self.book.waited_s += max(self.book.wall() - record.submitted_at, 0.0)

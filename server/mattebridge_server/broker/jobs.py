@@ -70,7 +70,7 @@ class Record:
     frames_done: int = 0
     progressed: float = 0.0
     position: int = -1
-    path_back: PathBack = field(default_factory=lambda: PathBack("", ""))
+    path_back: PathBack = field(default_factory=PathBack)
 
     @property
     def ended(self) -> bool:
@@ -162,7 +162,8 @@ class JobBook:
             self._count_stages(facts or {})
             self.event(record, Done, (plan,) if plan else (), **fields)
         elif outcome == "failed":
-            record.error = error_info(error or MatteBridgeError("the job failed without a reason"))
+            reason = error_info(error or MatteBridgeError("the job failed without a reason"))
+            record.error = record.path_back.error(reason)
             self.failures[record.error.code] += 1
             place = {"job": record.key, "code": record.error.code, "frame": record.error.frame}
             log.error("job failed: %s", record.error.message, extra=place)
@@ -203,7 +204,7 @@ class JobBook:
         self.event(record, FrameDone, frame=frame, path=record.path_back(path), digest=digest, kept=kept)
 
     def warning(self, record: Record, code: str, message: str, frame: int | None = None) -> None:
-        self.event(record, Warning_, code=code, message=message, frame=frame)
+        self.event(record, Warning_, code=code, message=record.path_back(message), frame=frame)
 
     def progress(self, now: float, record: Record, **fields: Any) -> None:
         """Tell watchers how far it is, at most ten times a second."""

@@ -18,7 +18,7 @@ from mattebridge.errors import (
     OutOfMemory,
     UsageError,
 )
-from mattebridge.messages import JobRequest, ModelInfo
+from mattebridge.messages import ErrorInfo, JobRequest, ModelInfo
 
 from ..paths import map_path
 from ..site import Site
@@ -28,6 +28,8 @@ INPUT_ROLES = {"plate": "plate", "mask": "mask", "core": "core", "garbage": "gar
 OUTPUT_ROLES = {"out": "alpha", "fgr": "fgr", "comp": "comp", "cleanplate": "cleanplate"}
 UPLOAD_ROLES = frozenset((*INPUT_ROLES.values(), "config"))
 RESULT_ROLES = frozenset(OUTPUT_ROLES.values())
+
+_VARYING = re.compile(r"%[Vv]|\{version\}")
 
 
 def through_socket(request: JobRequest) -> bool:
@@ -72,24 +74,40 @@ def base_name(path: str) -> str:
 
 @dataclass(frozen=True)
 class PathBack:
-    """Turns the server's path of an output into the client's: the folder that the client named, in its own form."""
+    """Turns the server's paths into the client's: each sequence's folder as the client named it, in its own form."""
 
-    ours: str
-    theirs: str
+    folders: tuple[tuple[str, str], ...] = ()
 
     @classmethod
-    def of(cls, original: JobRequest, mapped: JobRequest) -> PathBack:
-        return cls(_folder(mapped.out), _folder(original.out))
+    def of(cls, original: JobRequest, sent: JobRequest) -> PathBack:
+        """From what the client asked for and what the engine is told."""
+        names = [*INPUT_ROLES, *OUTPUT_ROLES, "config"]
+        pairs = {_folders(getattr(sent, name), getattr(original, name)) for name in names}
+        return cls(tuple(sorted((pair for pair in pairs if pair[0] and pair[0] != pair[1]), reverse=True)))
 
-    def __call__(self, path: str) -> str:
-        if self.ours == self.theirs or not path.startswith(self.ours):
-            return path
-        return self.theirs + path[len(self.ours) :]
+    def __call__(self, text: str) -> str:
+        """A path, or a text that names some."""
+        for ours, theirs in self.folders:
+            text = text.replace(ours, theirs)
+        return text
+
+    def error(self, info: ErrorInfo) -> ErrorInfo:
+        """The same error, with file and message in the client's form."""
+        return replace(info, message=self(info.message), file=self(info.file))
 
 
-def _folder(path: str) -> str:
-    """What stands before the last component that is the same on both sides, separators included."""
-    return path[: len(path) - len(base_name(path))]
+def _folders(ours: str, theirs: str) -> tuple[str, str]:
+    """What stands before the last components that are the same on both sides: the name, and a view or version on."""
+    parts = re.split(r"[/\\]", ours)
+    varying = next((index for index, part in enumerate(parts) if _VARYING.search(part)), len(parts) - 1)
+    last = len(parts) - min(varying, len(parts) - 1)
+    return _before(ours, last), _before(theirs, last)
+
+
+def _before(path: str, last: int) -> str:
+    """``path`` without its ``last`` components; the separator stays."""
+    ends = [separator.end() for separator in re.finditer(r"[/\\]", path)]
+    return path[: ends[-last]] if last <= len(ends) else ""
 
 
 def model_problem(

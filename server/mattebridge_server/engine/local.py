@@ -7,6 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -40,8 +41,8 @@ def run_local(
 ) -> Done:
     """Run ``request`` here and return its last event; ``emit`` sees every event, also the last one.
 
-    ``cancelled`` is asked ten times a second. A plan job's plan is ``Done.facts["plan"]``. Raises the error that the
-    job ended with.
+    ``cancelled`` is asked ten times a second. A plan job's plan is ``facts["plan"]`` of what is returned. Raises the
+    error that the job ended with.
     """
     parsed = Site.parse(site) if site else Site()
     spec = parse_device(device, threads)
@@ -106,11 +107,8 @@ class _Teller:
     def end(self, outcome: JobEnded) -> Done:
         """Emit the terminal event; raises the error that it stands for."""
         if outcome.outcome == "done":
-            facts = dict(outcome.facts)
-            if outcome.plan:
-                facts["plan"] = outcome.plan.decode()
-            done: Done = self._event(Done, outcome.written, outcome.kept, facts)
-            return done
+            done: Done = self._event(Done, outcome.written, outcome.kept, dict(outcome.facts))
+            return replace(done, facts={**done.facts, "plan": outcome.plan.decode()}) if outcome.plan else done
         if outcome.error is None:
             self._event(CancelledEvent, self._written)
             raise Cancelled(f"cancelled after {self._written} frames")

@@ -65,17 +65,20 @@ def commit(path: str, frame: int, write: Callable[[str], None]) -> None:
     except (OSError, ValueError) as error:
         number = error.errno if isinstance(error, OSError) else None
         reason = _REASONS.get(number or 0) or (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise output_failed(path, frame, reason) from error
+        raise output_failed(path, frame, reason, certain=number in _REASONS) from error
 
 
-def output_failed(path: str, frame: int, reason: str) -> OutputFailed:
-    """`OutputFailed` for ``path``, with what the disk has left: some writers do not say why they failed."""
+def output_failed(path: str, frame: int, reason: str, *, certain: bool = False) -> OutputFailed:
+    """`OutputFailed` for ``path``, with what the disk has left: some writers do not say why they failed.
+
+    ``certain``: the reason is the system's own, so that nothing is guessed from the space that is left.
+    """
     details: dict[str, bool | int | float | str] = {}
     with suppress(OSError, ValueError, AttributeError):
         disk = os.statvfs(Path(path).parent)
         free = disk.f_bavail * disk.f_frsize
         details["free_bytes"] = free
-        if free < 1 << 20 and "disk" not in reason:
+        if free < 1 << 20 and not certain:
             reason = f"the disk is full ({reason})"
     return OutputFailed(f"frame {frame} could not be written: {reason}", file=path, frame=frame, details=details)
 

@@ -10,7 +10,6 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import msgspec
 
@@ -25,7 +24,7 @@ from ..paths import resolve
 from ..site import Site
 from .control import Control
 from .glance import glance_at_masks, summed_up
-from .inputs import READ_ROLES, ShotInputs, resolve_inputs
+from .inputs import READ_ROLES, ShotInputs, exists, resolve_inputs
 from .outputs import key_on_disk
 from .params import resolve_params
 from .plan import parse_plan, sample_indices
@@ -117,8 +116,9 @@ class _Check:
         """First and last plate are of one size, and the layer is there."""
         first = reference_header(self._inputs, self._request.plate_layer)
         last = self._inputs.path("plate", self._inputs.shot[-1])
-        if last is not None and last.exists():
-            header = read_header(str(last), frame=self._inputs.shot[-1], layer=self._request.plate_layer)
+        if exists(last):
+            frame, layer, view = self._inputs.shot[-1], self._request.plate_layer, self._inputs.view
+            header = read_header(str(last), frame=frame, layer=layer, view=view)
             check_same_geometry(first, header, data_window=False)
         self._found.facts |= {
             "plate_width": first.display_window.width,
@@ -155,14 +155,14 @@ class _Check:
     def _sampled(self) -> ShotInputs:
         """The shot reduced to the few frames that a quick look may cost."""
         chosen = tuple(self._inputs.shot[index] for index in sample_indices(len(self._inputs.shot)))
-        there = tuple(frame for frame in chosen if _exists(self._inputs.path("plate", frame)))
+        there = tuple(frame for frame in chosen if exists(self._inputs.path("plate", frame)))
         return ShotInputs(there or chosen[:1], there or chosen[:1], self._inputs.sequences, self._inputs.view)
 
     def _writable(self) -> None:
         for role, frame in self._written():
             path = self._inputs.path(role, frame)
             assert path is not None
-            folder = next(parent for parent in path.absolute().parents if parent.exists())
+            folder = next(parent for parent in path.absolute().parents if exists(parent))
             if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
                 raise OutputFailed(f"the server may not write into {folder}", file=str(path))
             if (free := shutil.disk_usage(folder).free) < LOW_DISK_BYTES:
@@ -188,10 +188,6 @@ class _Check:
         for role in self._inputs.sequences:
             if role not in READ_ROLES:
                 yield role, self._inputs.frames[0]
-
-
-def _exists(path: Path | None) -> bool:
-    return path is not None and path.exists()
 
 
 def _ignore(_: object) -> None:

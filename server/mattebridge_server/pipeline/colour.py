@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from mattebridge.config_digest import config_files, digest_of_blobs
+from mattebridge.config_digest import NUKE_DEFAULT, config_files, digest_of_blobs
 from mattebridge.errors import (
     ColourConfigMismatch,
     ColourSpaceUnknown,
@@ -96,8 +96,17 @@ def is_scene_linear(config: ColourConfig, space: str) -> bool:
     return found is not None and found.getEncoding() == "scene-linear"
 
 
+def config_label(name: str, digest: str) -> str:
+    """How a result names its config: a built-in by its name, files by their digest, which no mount point changes."""
+    return name if _is_built_in(name) else f"sha256:{digest}"
+
+
+def _is_built_in(name: str) -> bool:
+    return "://" in name or name == NUKE_DEFAULT
+
+
 def _digest(name: str, request: JobRequest) -> str:
-    if "://" in name or name == "nuke-default":
+    if _is_built_in(name):
         return config_files(name, request.context).digest()
     path = Path(name)
     if not path.exists():

@@ -16,7 +16,7 @@ from ..matting.linear_light import solve_linear
 from ..matting.restore import Placement, restore
 from ..media import place, write_alpha, write_planes, write_rgb
 from ..models.base import FrameResult, Model, ModelCard
-from .colour import is_scene_linear
+from .colour import config_label, is_scene_linear
 from .inputs import PLANES_SUFFIX, WRITE_ROLES, ShotInputs
 from .outputs import KEY_ATTRIBUTE, Outputs, role_key
 from .params import resolve_params
@@ -140,6 +140,8 @@ class Finisher:
     def _colours(self, frame: int, alpha: Float32, result: FrameResult) -> dict[str, Float32]:
         roles = set(self.roles)
         colours: dict[str, Float32] = {}
+        if roles - {"alpha"}:
+            alpha = alpha.astype(np.float16).astype(np.float32)  # colours go with the alpha that is on disk
         if roles & {"fgr", "comp"}:
             with self._stages.measure("foreground"):
                 colours["fgr"] = self._foreground(self._store.plate(frame).pixels, alpha)
@@ -195,7 +197,7 @@ def about_job(shot: Shot, card: ModelCard, profile: str, version: str) -> dict[s
         "shot": plan.frames,
         "params": ", ".join(f"{name}={value}" for name, value in plan.params.items()),
         "plateSpace": plan.plate_space,
-        "config": plan.config,
+        "config": config_label(plan.config, plan.config_digest),
         "look": plan.look,
         "gainStops": plan.gain_stops,
         "profile": profile,

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from mattebridge.messages import JobRequest
 
-from ..media import FrameHeader, choose_mask_channel, read_mask, read_plate, repair_non_finite
-from .inputs import ShotInputs, resolve_inputs
+from ..media import FrameHeader, choose_mask_channel, place, read_mask, read_plate, repair_non_finite
+from .inputs import ShotInputs, exists, resolve_inputs
 from .plan import sample_indices
 from .planner import reference_header
 from .preflight import Finding, MaskSample, Preflight, preflight
@@ -48,9 +48,9 @@ def _samples(inputs: ShotInputs, request: JobRequest, header: FrameHeader, scale
     for index in indices:
         frame = inputs.shot[index]
         path, plate_path = inputs.path("mask", frame), inputs.path("plate", frame)
-        if path is None or not path.exists() or plate_path is None or not plate_path.exists():
+        if not exists(path) or not exists(plate_path):
             continue
-        channel = channel or choose_mask_channel([(frame, str(path))], channel=request.mask_channel).channel
+        channel = channel or _channel(inputs, request, frame, str(path))
         mask = read_mask(
             str(path),
             frame=frame,
@@ -63,13 +63,18 @@ def _samples(inputs: ShotInputs, request: JobRequest, header: FrameHeader, scale
         if previous is not None and previous != index - 1:
             yield MaskSample(frame, None)  # a gap: the next mask is not compared with the one before it
         previous = index
-        yield MaskSample(frame, _small(mask.coverage, scale), _plate(str(plate_path), frame, request, scale))
+        yield MaskSample(frame, _small(mask.coverage, scale), _plate(str(plate_path), frame, request, header, scale))
 
 
-def _plate(path: str, frame: int, request: JobRequest, scale: float) -> Float32:
-    """A plate as a rough display picture: square root and clip, enough to compare colours."""
-    pixels, _ = repair_non_finite(read_plate(path, frame=frame, layer=request.plate_layer).pixels)
-    small = _small(pixels, scale)
+def _channel(inputs: ShotInputs, request: JobRequest, frame: int, path: str) -> str:
+    return choose_mask_channel([(frame, path)], channel=request.mask_channel, view=inputs.view).channel
+
+
+def _plate(path: str, frame: int, request: JobRequest, header: FrameHeader, scale: float) -> Float32:
+    """A plate on the shot's grid as a rough display picture: square root and clip, enough to compare colours."""
+    plate = read_plate(path, frame=frame, layer=request.plate_layer, view=request.view)
+    pixels, _ = repair_non_finite(plate.pixels)
+    small = _small(place(pixels, plate.header.data_window, header.data_window), scale)
     return np.asarray(np.sqrt(np.clip(small / max(1e-6, float(np.percentile(small, 95))), 0.0, 1.0)), np.float32)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TypeGuard
 
 from mattebridge.errors import InputError, MissingFrames, UsageError
 from mattebridge.frames import FrameSet
@@ -107,12 +108,19 @@ def missing_frames(inputs: ShotInputs, role: str, frames: tuple[int, ...]) -> li
     """The frames of ``frames`` for which ``role`` has no file."""
     if not inputs.has(role):
         return []
-    return [frame for frame in frames if not _exists(inputs, role, frame)]
+    return [frame for frame in frames if not exists(inputs.path(role, frame))]
 
 
-def _exists(inputs: ShotInputs, role: str, frame: int) -> bool:
-    path = inputs.path(role, frame)
-    return path is not None and path.exists()
+def exists(path: Path | None) -> TypeGuard[Path]:
+    """Whether there is a file as far as can be seen. Where a folder may not be searched the answer is yes: whoever
+    opens the file then says why it cannot be read. A name that no disk can have is none.
+    """
+    try:
+        return path is not None and path.exists()
+    except PermissionError:
+        return True
+    except (OSError, ValueError):
+        return False
 
 
 def _found(plate: Sequence, view: str) -> FrameSet:

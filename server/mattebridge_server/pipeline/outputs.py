@@ -18,7 +18,7 @@ from mattebridge.errors import OutputExists, OutputFailed
 from mattebridge.sequence import Sequence
 
 from ..media import OWN_PREFIX, read_attributes
-from .inputs import WRITE_ROLES, ShotInputs
+from .inputs import WRITE_ROLES, ShotInputs, exists
 
 KEY_ATTRIBUTE = "key"
 
@@ -87,7 +87,7 @@ def make_folders(outputs: Outputs, frames: Iterable[int]) -> None:
 
 def key_on_disk(path: Path) -> str | None:
     """The key in a result's header; empty for a file that is not one of our results, None where there is no file."""
-    if not path.exists():
+    if not exists(path):
         return None
     try:
         return str(read_attributes(str(path)).get(OWN_PREFIX + KEY_ATTRIBUTE, ""))
@@ -116,7 +116,7 @@ def _examine(
 
 def _existing(inputs: ShotInputs, role: str, frame: int) -> Path | None:
     path = inputs.path(role, frame)
-    return path if path is not None and path.exists() else None
+    return path if exists(path) else None
 
 
 def _at_version(inputs: ShotInputs, roles: Iterable[str], version: int) -> ShotInputs:
@@ -128,7 +128,7 @@ def _at_version(inputs: ShotInputs, roles: Iterable[str], version: int) -> ShotI
 
 def _carry_over(source: Path | None, target: Path | None, frame: int) -> None:
     """Give a finished file a second name in the next version: a link where the disk can, else a copy."""
-    if source is None or target is None or target.exists():
+    if source is None or target is None or exists(target):
         return
     part = target.with_name(f".{target.name}.carry")
     try:

@@ -23,7 +23,7 @@ from ..models.base import ModelCard
 from ..site import Site
 from . import colour
 from .control import Control
-from .inputs import ShotInputs, missing_frames, require_files
+from .inputs import ShotInputs, exists, missing_frames, require_files
 from .params import resolve_params
 from .plan import ShotPlan, sample_indices
 from .region import Box, Region, plan_region, subject_box
@@ -122,7 +122,7 @@ def reference_header(inputs: ShotInputs, layer: str = "") -> FrameHeader:
     """
     for frame in inputs.shot:
         path = inputs.path("plate", frame)
-        if path is not None and path.exists():
+        if exists(path):
             header = read_header(str(path), frame=frame, layer=layer, view=inputs.view)
             return replace(header, data_window=_union(header.data_window, header.display_window))
     pattern = inputs.sequences["plate"].pattern
@@ -157,7 +157,7 @@ def _mask_channel(inputs: ShotInputs, request: JobRequest, card: ModelCard) -> t
     if not inputs.has("mask") or card.needs_mask == "none":
         return "", ()
     sampled = [inputs.shot[index] for index in sample_indices(len(inputs.shot))]
-    paths = [(f, str(path)) for f in sampled if (path := inputs.path("mask", f)) is not None and path.exists()]
+    paths = [(f, str(path)) for f in sampled if exists(path := inputs.path("mask", f))]
     if not paths:
         return request.mask_channel, ()
     choice = choose_mask_channel(paths, channel=request.mask_channel, view=inputs.view)
@@ -194,7 +194,7 @@ def _sampled_plates(inputs: ShotInputs, request: JobRequest, control: Control) -
         control.checkpoint("plan")
         frame = inputs.shot[index]
         path = inputs.path("plate", frame)
-        if path is None or not path.exists():
+        if not exists(path):
             continue
         plate = read_plate(str(path), frame=frame, layer=request.plate_layer, view=inputs.view)
         pixels, _ = repair_non_finite(plate.pixels)
@@ -207,7 +207,7 @@ def _boxes(plan: ShotPlan, inputs: ShotInputs, header: FrameHeader, control: Con
     for frame in inputs.shot:
         control.checkpoint("plan")
         path = inputs.path("mask", frame)
-        if path is None or not path.exists():
+        if not exists(path):
             boxes.append(None)
             continue
         mask = read_mask(

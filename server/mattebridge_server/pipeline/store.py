@@ -28,7 +28,7 @@ from ..media import (
     read_plate,
     repair_non_finite,
 )
-from .inputs import ShotInputs
+from .inputs import ShotInputs, exists
 from .keys import FileDigests
 from .timing import Stages
 
@@ -107,7 +107,7 @@ class FrameStore:
     def coverage(self, role: str, frame: int) -> Float32 | None:
         """Mask, core or garbage: (H, W) float32 in 0..1 on the plate's grid; None where there is none."""
         path = self._inputs.path(role, frame)
-        if path is None or not path.exists():
+        if not exists(path):
             return None
         mask: Mask = self._future(role, frame).result()
         return mask.coverage
@@ -124,7 +124,7 @@ class FrameStore:
 
     def _future_if_there(self, role: str, frame: int) -> None:
         path = self._inputs.path(role, frame)
-        if path is not None and path.exists():
+        if exists(path):
             self._future(role, frame)
 
     # -- reading -----------------------------------------------------------------------------------------------

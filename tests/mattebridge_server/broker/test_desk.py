@@ -71,6 +71,13 @@ def bench():
     return made
 
 
+def test_welcome_names_the_models_once_an_engine_has_told_them():
+    bench = Bench()
+    assert answers(bench.call(0.0, ANN, HELLO))[0].models == ()
+    bench.ready()
+    assert answers(bench.call(1.0, ANN, HELLO))[0].models == ("edge", "videomama")
+
+
 def test_a_job_is_journaled_before_the_engine_is_told(bench):
     bench.desk.received(0.0, ANN, encode(m.Submit(1, "job", m.JobRequest("/p"), "boot")), True)
     changes, effects = bench.out.take()
@@ -90,6 +97,38 @@ def test_paths_are_mapped_for_the_engine_and_back_for_the_client():
     assert (run.request.plate, run.request.out) == ("/mnt/p/a/p.####.exr", "/mnt/p/a/out/m.####.exr")
     bench.engine(1.0, wire.JobFrame(key="job", frame=7, path="/mnt/p/a/out/m.0007.exr", digest="d"))
     assert answers(bench.effects())[0].path == "P:\\a\\out\\m.0007.exr"
+
+
+def test_errors_and_warnings_name_files_as_the_client_does():
+    bench = Bench(Site(path_map=(PathMap("/mnt/p", "", ("P:/",)),))).ready()
+    bench.call(0.0, ANN, HELLO)
+    request = m.JobRequest("P:\\a\\p.####.exr", mask="P:\\a\\%V\\m.####.exr", out="P:\\a\\out\\{version}\\m.####.exr")
+    error = m.ErrorInfo("BAD_FRAME", "no RGB in /mnt/p/a/p.0007.exr", "", "/mnt/p/a/p.0007.exr", 7)
+
+    effects = bench.call(0.0, ANN, m.Check(1, request))
+    (ask,) = [one for one in effects if isinstance(one, Ask)]
+    bench.desk.checked(ask.number, (error,), ("empty: /mnt/p/a/left/m.0007.exr",))
+    (checked,) = answers(bench.effects())
+    assert checked.problems[0].file == "P:\\a\\p.0007.exr"
+    assert checked.warnings == ("empty: P:\\a\\left/m.0007.exr",)
+
+    bench.call(0.0, ANN, m.Submit(1, "job", request, "boot"))
+    bench.engine(1.0, wire.JobFrame(key="job", frame=6, path="/mnt/p/a/out/v003/m.0006.exr", digest="d"))
+    assert answers(bench.effects())[0].path == "P:\\a\\out\\v003/m.0006.exr"
+    bench.engine(1.0, wire.JobEnded(key="job", outcome="failed", error=error))
+    (failed,) = [one for one in answers(bench.effects()) if isinstance(one, m.Failed)]
+    assert (failed.error.file, failed.error.message) == ("P:\\a\\p.0007.exr", "no RGB in P:\\a\\p.0007.exr")
+
+
+def test_errors_of_uploaded_pictures_name_the_clients_files():
+    bench = Bench().ready()
+    bench.call(0.0, ANN, HELLO)
+    submit(bench, mask="/shots/m.####.png", out="/results/x.####.exr", delivery="exr")
+    bench.call(0.1, ANN, m.PutsDone("job"))
+    error = m.ErrorInfo("BAD_FRAME", "truncated", "", "/spool/job/mask/m.0007.png", 7)
+    bench.engine(1.0, wire.JobEnded(key="job", outcome="failed", error=error))
+    (failed,) = [one for one in answers(bench.effects()) if isinstance(one, m.Failed)]
+    assert failed.error.file == "/shots/m.0007.png"
 
 
 def test_uploaded_pictures_are_read_from_the_spool_and_results_put_there(bench):

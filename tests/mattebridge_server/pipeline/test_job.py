@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from mattebridge.errors import (
     InputError,
     MissingFrames,
     OutputExists,
+    OutputFailed,
     PlanError,
     UsageError,
 )
@@ -21,6 +24,7 @@ from mattebridge_server.engine import local
 from mattebridge_server.engine.shelf import Shelf
 from mattebridge_server.media import read_attributes, read_header, read_mask, write_rgb
 from mattebridge_server.models.registry import Registry, load_registry
+from mattebridge_server.pipeline.inputs import exists
 from mattebridge_server.pipeline.plan import parse_plan
 
 from .conftest import SmallShot, header
@@ -158,6 +162,33 @@ def test_missing_files_are_named_before_anything_is_written(shot_of: ShotOf) -> 
     with pytest.raises(MissingFrames, match=r"mask has no file for frames 4"):
         shot.run(frames="4-5")
     assert not (shot.folder / "out").exists()
+
+
+def test_a_name_that_no_disk_can_have_fails_with_its_reason(shot_of: ShotOf) -> None:
+    shot = shot_of(range(1, 3))
+    with pytest.raises(OutputFailed, match=r"frame 1 could not be written: the name is too long") as failed:
+        shot.run(f"out/{'a' * 300}.####.exr")
+    assert failed.value.file.endswith("a.0001.exr")
+    with pytest.raises(MissingFrames, match="no file for frames 1-2"):
+        shot.run(mask=str(shot.folder / f"{'m' * 300}.####.exr"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions of POSIX")
+def test_a_folder_that_may_not_be_searched_hides_nothing(tmp_path: Path) -> None:
+    """Whether the file is there is not known; whoever opens it then tells of the permission, not of a missing file."""
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    closed.chmod(0)
+    root = os.geteuid() == 0
+    try:
+        if root:
+            os.seteuid(65534)  # to root every folder is open
+        assert exists(closed / "plate.exr")
+    finally:
+        if root:
+            os.seteuid(0)
+        closed.chmod(0o700)
+    assert not exists(closed / "plate.exr")
 
 
 def test_an_output_can_never_be_an_input(shot_of: ShotOf) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from mattebridge_server.demo.scenes import make_shot
 from mattebridge_server.media import read_plate, write_alpha, write_rgb
 
 from .conftest import SmallShot, header
+from .test_colour import CONFIG, lut
 
 FRAMES = (1001, 1002, 1003)
 
@@ -42,7 +46,7 @@ def shot(tmp_path_factory: pytest.TempPathFactory) -> SmallShot:
     return small
 
 
-def asked(shot: SmallShot, out: str, **fields: str) -> dict[str, str]:
+def asked(shot: SmallShot, out: str, **fields: Any) -> dict[str, Any]:
     plate, mask = (str(shot.folder / role / f"{role}.####.exr") for role in ("plate", "mask"))
     return {"plate": plate, "mask": mask, "out": str(shot.folder / out / "a.####.exr"), "model": "edge", **fields}
 
@@ -66,6 +70,30 @@ def test_without_a_shared_disk_the_alpha_is_the_same(client: Client, by_files: S
     for frame in FRAMES:
         sent, served = (by_files.alpha(f"{folder}/a.####.exr", frame) for folder in ("socket", "files"))
         assert np.array_equal(sent, served)
+
+
+def test_with_a_config_that_came_by_content_the_files_are_the_same(
+    client: Client, by_files: SmallShot, tmp_path: Path
+) -> None:
+    """Byte for byte: a result says nothing of where its inputs lay."""
+    (tmp_path / "luts").mkdir()
+    for shot, factor in (("sh010", 0.5), ("sh020", 0.75)):
+        (tmp_path / f"luts/{shot}.spi1d").write_text(lut(factor))
+    (tmp_path / "config.ocio").write_text(CONFIG)
+    colour: dict[str, Any] = {"config": tmp_path / "config.ocio", "context": {"SHOT": "sh020"}, "plate_space": "shot"}
+    for delivery in ("files", "exr"):
+        done = client.matte(**asked(by_files, f"by-{delivery}", delivery=delivery, **colour)).wait()
+        assert (done.written, done.facts["plate_space"]) == (3, "shot")
+    for frame in FRAMES:
+        by_path, by_content = (by_files.folder / f"by-{way}/a.{frame}.exr" for way in ("files", "exr"))
+        assert by_path.read_bytes() == by_content.read_bytes()
+
+
+def test_a_plan_comes_back_the_same_with_and_without_a_server(client: Client, by_files: SmallShot) -> None:
+    planned = client.plan(**asked(by_files, "plan"))
+    done = by_files.run("plan/a.####.exr", model="edge", kind="plan")
+    assert json.loads(str(done.facts["plan"])) == planned
+    assert "plan" not in by_files.events[-1].facts, "events stay small"
 
 
 def test_planes_in_memory_give_the_same_alpha(client: Client, by_files: SmallShot) -> None:

@@ -1,0 +1,112 @@
+"""Whole jobs on plates as renders and scans bring them: cropped to their content, overscan, squeezed, in stereo."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import OpenImageIO as oiio
+import pytest
+from numpy.typing import NDArray
+
+from mattebridge_server.media import Window, read_header, read_plate, write_alpha, write_rgb
+from mattebridge_server.models.registry import load_registry
+from mattebridge_server.pipeline.check import check_job
+from mattebridge_server.site import Site
+
+from .conftest import SmallShot, header
+
+ShotOf = Callable[..., SmallShot]
+Float32 = NDArray[np.float32]
+FRAMES = (1001, 1002, 1003)
+
+
+def noise(window: Window, seed: int) -> Float32:
+    """A plate with the left half dark and the right half bright, so that the subject can be told from the rest."""
+    rng = np.random.default_rng(seed)
+    pixels = rng.uniform(0.1, 0.2, (window.height, window.width, 3))
+    pixels[:, window.width // 2 :] += 0.5
+    return pixels.astype(np.float32)
+
+
+def write_plate(shot: SmallShot, frame: int, window: Window, aspect: float = 1.0) -> None:
+    like = replace(header(shot.width, shot.height, frame), data_window=window, pixel_aspect=aspect)
+    write_rgb(str(shot.path("plate", frame)), noise(window, frame), like=like, frame=frame)
+
+
+def problems(shot: SmallShot, **fields: str) -> list[str]:
+    """What a dry run of the same job says."""
+    checked = check_job(1, shot.request(model="edge", **fields), b"", Site(), load_registry())
+    return [f"{problem.code} {problem.message}" for problem in checked.problems]
+
+
+@pytest.mark.parametrize(
+    "windows",
+    [
+        (Window(12, 6, 30, 30), Window(10, 4, 40, 36), Window(14, 8, 26, 28)),
+        (Window(-8, -6, 80, 60),) * 3,
+        (Window(-4, 10, 40, 60), Window(20, -5, 60, 30), Window(0, 0, 64, 48)),
+    ],
+    ids=["cropped-to-content", "overscan", "shifting"],
+)
+@pytest.mark.parametrize("model", ["edge", "identity"])
+def test_a_result_has_its_own_plates_data_window(shot_of: ShotOf, windows: tuple[Window, ...], model: str) -> None:
+    shot = shot_of(FRAMES)
+    for frame, window in zip(FRAMES, windows, strict=True):
+        write_plate(shot, frame, window, aspect=2.0)
+    assert problems(shot) == []
+    done = shot.run(model=model, **({"fgr": str(shot.folder / "out/f.####.exr")} if model == "edge" else {}))
+    assert done.written == 3
+    for frame, window in zip(FRAMES, windows, strict=True):
+        written = read_header(str(shot.folder / f"out/a.{frame}.exr"), frame=frame)
+        assert (written.data_window, written.display_window) == (window, Window(0, 0, 64, 48))
+        assert written.pixel_aspect == 2.0
+        alpha = shot.alpha("out/a.####.exr", frame)
+        index = FRAMES.index(frame)
+        assert alpha[24 - window.y, 20 + index - window.x] == 1.0, "the middle of the disc lies where it lay"
+        if model == "edge":
+            straight = read_plate(str(shot.folder / f"out/f.{frame}.exr"), frame=frame)
+            solid = alpha == 1
+            assert straight.header.data_window == window and solid.any()
+            assert np.array_equal(straight.pixels[solid], noise(window, frame)[solid].astype(np.float16))
+
+
+def test_the_view_that_is_asked_for_is_the_one_that_is_matted(shot_of: ShotOf) -> None:
+    shot = shot_of(FRAMES)
+    whole = Window(0, 0, 64, 48)
+    for frame in FRAMES:
+        views = {"left": noise(whole, frame), "right": noise(whole, frame + 100)}
+        write_views(shot.path("plate", frame), views)
+        for view in views:
+            x = 20 if view == "left" else 40
+            disc = np.zeros((48, 64), np.float32)
+            disc[14:34, x - 10 : x + 10] = 1
+            like = header(64, 48, frame)
+            write_alpha(str(shot.folder / "mask" / f"{view}.{frame}.exr"), disc, like=like, frame=frame)
+    fields = {"mask": str(shot.folder / "mask/%V.####.exr"), "view": "right", "plate_space": "ACEScg"}
+    assert problems(shot, **fields, out=str(shot.folder / "out/%V/a.####.exr")) == []
+    shot.run("out/%V/a.####.exr", model="edge", fgr=str(shot.folder / "out/%V/f.####.exr"), **fields)
+    for frame in FRAMES:
+        alpha = shot.alpha("out/right/a.####.exr", frame)
+        straight = read_plate(str(shot.folder / f"out/right/f.{frame}.exr"), frame=frame).pixels
+        assert alpha[24, 40] == 1 and alpha[24, 20] == 0
+        assert np.array_equal(straight[24, 40], noise(whole, frame + 100)[24, 40].astype(np.float16))
+    assert not (shot.folder / "out/left").exists()
+
+
+def write_views(path: Path, views: dict[str, Float32]) -> None:
+    """A multi-part EXR with one view a part."""
+    specs = []
+    for view, pixels in views.items():
+        spec = oiio.ImageSpec(pixels.shape[1], pixels.shape[0], 3, "half")
+        spec.attribute("view", view)
+        spec.attribute("oiio:subimagename", f"rgba.{view}")
+        specs.append(spec)
+    output = oiio.ImageOutput.create("openexr")
+    assert output.open(str(path), tuple(specs)), output.geterror()
+    for number, (spec, pixels) in enumerate(zip(specs, views.values(), strict=True)):
+        assert number == 0 or output.open(str(path), spec, "AppendSubimage"), output.geterror()
+        assert output.write_image(pixels), output.geterror()
+    assert output.close()
