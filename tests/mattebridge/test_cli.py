@@ -367,3 +367,16 @@ def test_figures_are_written_for_people():
     told = summary(done, m.JobRequest("p", out="/a.####.exr", fgr="/f.####.exr"), 30.0, 1)
     assert "100 frames (90 written, 10 kept from before) in 0:30, 3.00 fps" in told
     assert "/f.####.exr" in told and "1 warning," in told and "Apache-2.0" in told
+
+
+def test_a_fault_of_ours_is_one_line_and_a_status_that_scripts_know(monkeypatch, capsys):
+    from mattebridge.cli import jobs
+
+    def broken(_args):
+        raise ZeroDivisionError("by accident")
+
+    monkeypatch.setattr(jobs, "run", broken)
+    assert cli.main(["status", "--json"]) == 4
+    told = capsys.readouterr()
+    assert json.loads(told.out)["code"] == "INTERNAL" and "Traceback" not in told.err
+    assert "an unexpected failure: ZeroDivisionError: by accident. Run it again with MATTEBRIDGE_DEBUG=1" in told.err

@@ -85,6 +85,12 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         return _tell(_of_the_system(error), as_json)
     except ImportError as error:
         return _tell(_missing(error), as_json)
+    except Exception as error:  # a fault of ours: still one line and a status that means what it says
+        ours = MatteBridgeError(
+            f"an unexpected failure: {type(error).__name__}: {error}",
+            remedy="Run it again with MATTEBRIDGE_DEBUG=1 and report what it prints.",
+        )
+        return _tell(ours, as_json)
 
 
 def write_line(stream: TextIO, line: str) -> None:
