@@ -39,9 +39,8 @@ from .seam_watch import SeamWatch
 from .store import FrameStore, MaskRule
 from .tail import FINISH_QUEUE, Tail
 from .timing import Stages, peak_memory_bytes
-from .tracking import Track, frames_to_make, keep_track, tell
+from .tracking import DEFAULT_TRACKER, Track, frames_to_make, keep_track, tell
 
-DEFAULT_TRACKER = "sam2"
 LONGEST_HELD_WINDOW = 16
 
 
