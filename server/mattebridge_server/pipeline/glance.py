@@ -1,4 +1,4 @@
-"""A quick look at a few masks before a job runs: is one empty, does it leap, is the subject outside, is it thin?"""
+"""A look at the masks before a job runs: is one empty, does it leap, is the subject outside, is it thin?"""
 
 from __future__ import annotations
 
@@ -23,13 +23,21 @@ NOTHING = Preflight(findings=(), feature_px=float("inf"))
 
 
 def glance_at_masks(request: JobRequest) -> Preflight:
-    """Preflight over pairs of frames at fixed fractions of the shot. Raises what reading raises."""
-    inputs = resolve_inputs(request)
+    """Preflight over pairs of frames at fixed fractions of the shot: quick. Raises what reading raises."""
+    return _look(resolve_inputs(request), request, every=False)
+
+
+def look_at_masks(inputs: ShotInputs, request: JobRequest) -> Preflight:
+    """Preflight over the mask of every frame that is to be written. Raises what reading raises."""
+    return _look(inputs, request, every=True)
+
+
+def _look(inputs: ShotInputs, request: JobRequest, *, every: bool) -> Preflight:
     if not inputs.has("mask"):
         return NOTHING
     header = reference_header(inputs, request.plate_layer)
     scale = max(1.0, header.width / WIDTH)
-    return preflight(_samples(inputs, request, header, 1 / scale), scale)
+    return preflight(_samples(inputs, request, header, 1 / scale, every), scale)
 
 
 def summed_up(findings: tuple[Finding, ...]) -> list[tuple[Finding, int]]:
@@ -40,9 +48,14 @@ def summed_up(findings: tuple[Finding, ...]) -> list[tuple[Finding, int]]:
     return [(alike[0], len(alike) - 1) for alike in kinds.values()]
 
 
-def _samples(inputs: ShotInputs, request: JobRequest, header: FrameHeader, scale: float) -> Iterator[MaskSample]:
-    last = len(inputs.shot) - 1
-    indices = sorted({near for index in sample_indices(len(inputs.shot)) for near in (index, min(index + 1, last))})
+def _samples(
+    inputs: ShotInputs, request: JobRequest, header: FrameHeader, scale: float, every: bool
+) -> Iterator[MaskSample]:
+    """Plates, which cost more to read, come at the fixed fractions only."""
+    order = [inputs.index(frame) for frame in inputs.frames] if every else list(range(len(inputs.shot)))
+    pairs = (order[place : place + 2] for place in sample_indices(len(order)))
+    sampled = {index for pair in pairs for index in pair}
+    indices = order if every else sorted(sampled)
     channel = ""
     previous = None
     for index in indices:
@@ -63,7 +76,8 @@ def _samples(inputs: ShotInputs, request: JobRequest, header: FrameHeader, scale
         if previous is not None and previous != index - 1:
             yield MaskSample(frame, None)  # a gap: the next mask is not compared with the one before it
         previous = index
-        yield MaskSample(frame, _small(mask.coverage, scale), _plate(str(plate_path), frame, request, scale))
+        plate = _plate(str(plate_path), frame, request, scale) if index in sampled else None
+        yield MaskSample(frame, _small(mask.coverage, scale), plate)
 
 
 def _plate(path: str, frame: int, request: JobRequest, scale: float) -> Float32:
