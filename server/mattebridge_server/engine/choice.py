@@ -7,17 +7,16 @@ from dataclasses import dataclass, replace
 from mattebridge.errors import ModelNotInstalled, OutOfMemory
 from mattebridge.messages import JobRequest
 
-from ..models.auto import FALLBACK, Host, choose
+from ..models.auto import AUTO, FALLBACK, Host, choose
 from ..models.base import ModelCard
 from ..models.licences import LicencePolicy, check_allowed
 from ..pipeline.finish import FILLER
 from ..pipeline.glance import glance_at_masks
 from ..pipeline.params import card_params
+from ..pipeline.plan import ShotPlan
 from ..pipeline.tracking import DEFAULT_TRACKER
 from ..site import Site
 from .shelf import Shelf
-
-AUTO = "auto"
 
 
 @dataclass(frozen=True)
@@ -28,20 +27,23 @@ class Chosen:
     why: str = ""
 
 
-def settle_model(request: JobRequest, shelf: Shelf, site: Site, frozen: bool) -> Chosen:
+def settle_model(request: JobRequest, shelf: Shelf, site: Site, plan: ShotPlan | None) -> Chosen:
     """Resolve `auto`, apply the site's licence policy, and see that the model is there and fits.
 
-    Where it does not and the job allows a fallback: the largest smaller preset that fits, else `edge`. Raises
-    `LicenceRefused`, `ModelUnknown`, `ModelNotInstalled`, `OutOfMemory`. Under a frozen plan nothing is changed.
+    Where it does not and the job allows a fallback: the largest smaller preset that fits, else `edge`. A frozen plan
+    has settled `auto`, and under it nothing is changed. Raises `LicenceRefused`, `ModelUnknown`, `ModelNotInstalled`,
+    `OutOfMemory`.
     """
     policy = LicencePolicy(site.licences.allow)
     for helper in _helpers(request):
         check_allowed(shelf.registry.get(helper).card, policy)
+    if request.model == AUTO and plan is not None:
+        request = replace(request, model=plan.model, preset=plan.preset)
     if request.model == AUTO:
         return _automatic(request, shelf, policy)
     card = shelf.registry.get(request.model).card
     check_allowed(card, policy)
-    may_change = request.fallback and not frozen and request.model != FALLBACK
+    may_change = request.fallback and plan is None and request.model != FALLBACK
     try:
         shelf.require_installed(card)
     except ModelNotInstalled as error:

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from mattebridge.errors import OutOfMemory
@@ -165,7 +166,8 @@ class Shelf:
 
     def _load(self, name: str, precision: str) -> Model:
         model = self._registry.get(name)()
-        model.load(LoadSpec(self._device, precision, self._folders))
+        within = replace(self._device, memory_bytes=self._ledger.budget_bytes)  # what a model may count on
+        model.load(LoadSpec(within, precision, self._folders))
         if name in self._loaded:
             self._evict(name)
         return model

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from mattebridge_server.models.base import ModelCard
 from mattebridge_server.models.licences import LicencePolicy
 
+AUTO = "auto"
 PREFERENCE = ("videomama", "sam2-matte")
 FALLBACK = "edge"
 SMALL_FEATURE_PX = 25.0

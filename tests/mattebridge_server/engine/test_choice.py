@@ -17,10 +17,24 @@ from mattebridge_server.models import folders, licences
 from mattebridge_server.models.base import Device
 from mattebridge_server.models.registry import load_registry
 from mattebridge_server.models.videomama.card import CARD
+from mattebridge_server.pipeline.plan import ShotPlan
 from mattebridge_server.site import Site
 
 GIB = 2**30
 SMALL, MEDIUM, LARGE = (preset.peak_bytes for preset in CARD.presets)
+GRID = (0, 0, 64, 48)
+PLAN = ShotPlan(
+    frames="1",
+    model="videomama",
+    model_digest="",
+    temporal="window",
+    length=16,
+    stride=12,
+    radius=0,
+    preset="large",
+    plate=GRID,
+    display=GRID,
+)
 ShelfOf = Callable[..., Shelf]
 
 
@@ -43,8 +57,8 @@ def job(**fields: Any) -> JobRequest:
     return JobRequest(**{"plate": "/p.####.exr", "frames": "1", "model": "videomama", **fields})
 
 
-def settle(request: JobRequest, shelf: Shelf, site: str = "", frozen: bool = False) -> tuple[str, str, str]:
-    chosen = settle_model(request, shelf, Site.parse(site), frozen)
+def settle(request: JobRequest, shelf: Shelf, site: str = "", plan: ShotPlan | None = None) -> tuple[str, str, str]:
+    chosen = settle_model(request, shelf, Site.parse(site), plan)
     return chosen.request.model, chosen.request.preset, chosen.why
 
 
@@ -70,9 +84,15 @@ def test_a_fallback_is_the_largest_smaller_preset_that_fits_and_edge_where_none_
 
 def test_a_frozen_plan_is_never_changed(shelf_of: ShelfOf) -> None:
     with pytest.raises(OutOfMemory):
-        settle(job(preset="large", fallback=True), shelf_of(MEDIUM), frozen=True)
+        settle(job(preset="large", fallback=True), shelf_of(MEDIUM), plan=PLAN)
     with pytest.raises(ModelNotInstalled):
-        settle(job(fallback=True), shelf_of(LARGE, installed=False), frozen=True)
+        settle(job(fallback=True), shelf_of(LARGE, installed=False), plan=PLAN)
+
+
+def test_under_a_plan_auto_is_the_plans_model(shelf_of: ShelfOf) -> None:
+    assert settle(job(model="auto"), shelf_of(LARGE), plan=PLAN) == ("videomama", "large", "")
+    with pytest.raises(OutOfMemory):
+        settle(job(model="auto", fallback=True), shelf_of(MEDIUM), plan=PLAN)
 
 
 def test_a_canvas_is_made_smaller_step_by_step_and_never_larger(shelf_of: ShelfOf) -> None:
@@ -125,5 +145,5 @@ def test_auto_waits_for_a_licence_that_nobody_accepted_and_an_allowing_site_deci
 
 
 def test_auto_drops_parameters_that_only_another_model_has(shelf_of: ShelfOf) -> None:
-    chosen = settle_model(job(model="auto", params={"seed": 7, "detail": 0.5}), shelf_of(LARGE), Site(), False)
+    chosen = settle_model(job(model="auto", params={"seed": 7, "detail": 0.5}), shelf_of(LARGE), Site(), None)
     assert chosen.request.params == {"detail": 0.5}

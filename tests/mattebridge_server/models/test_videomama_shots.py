@@ -21,7 +21,7 @@ from mattebridge_server.pipeline.plan import ShotPlan
 pytest.importorskip("torch", reason="the [models] extra is not installed")
 pytestmark = pytest.mark.models
 
-FRAMES = 13
+FRAMES = 9
 SHOT = tuple(range(1001, 1001 + FRAMES))
 Alphas = dict[int, Any]
 
@@ -41,7 +41,7 @@ def _plan(length: int, stride: int) -> ShotPlan:
     )
 
 
-SMALL = _plan(6, 4)
+SMALL = _plan(4, 3)
 """Small windows: what is asked is how they are cut and put together."""
 
 
@@ -56,19 +56,17 @@ def model() -> Iterator[VideoMaMa]:
 
 def _matte(
     model: VideoMaMa, array_window: Any, plan: ShotPlan, plates: Alphas, masks: Alphas, wanted: tuple[int, ...]
-) -> tuple[Alphas, Alphas]:
-    """The alphas of ``wanted`` as a job makes them, and cut hard: each frame from the last window that covers it."""
+) -> Alphas:
+    """The alphas of ``wanted`` as a job makes them: the windows of the shot that they need, blended."""
     shot = tuple(sorted(plates))
-    blend = Blend(plan, shot)
-    blended, cut = {}, {}
+    blend, found = Blend(plan, shot), {}
     for span in plan.layout(len(shot)).needed([shot.index(number) for number in wanted]):
         inside = shot[span.start : span.stop]
         chosen = tuple(number for number in inside if number in wanted)
         for result in model.run(array_window({n: plates[n] for n in inside}, masks, chosen), {}, lambda stage: None):
-            cut[result.number] = result.alpha
             if (whole := blend.add(span, result)) is not None:
-                blended[whole.number] = whole.alpha
-    return blended, cut
+                found[whole.number] = whole.alpha
+    return found
 
 
 def test_any_split_of_a_shot_into_chunks_gives_the_bits_of_the_whole(
@@ -76,17 +74,17 @@ def test_any_split_of_a_shot_into_chunks_gives_the_bits_of_the_whole(
 ) -> None:
     plates, masks = moving_disc(FRAMES, 16)
     before = model.counters()
-    whole, _ = _matte(model, array_window, SMALL, plates, masks, SHOT)
+    whole = _matte(model, array_window, SMALL, plates, masks, SHOT)
     assert tuple(whole) == SHOT
     computed = model.counters().windows_computed - before.windows_computed
     assert computed == len(SMALL.layout(FRAMES).spans) == 3, "no window is computed twice within a job"
 
-    @settings(max_examples=5, deadline=None, derandomize=True)
-    @given(st.lists(st.integers(1, FRAMES - 1), min_size=1, max_size=3, unique=True).map(sorted))
+    @settings(max_examples=3, deadline=None, derandomize=True)
+    @given(st.lists(st.integers(1, FRAMES - 1), min_size=1, max_size=2, unique=True).map(sorted))
     def split_anywhere(cuts: list[int]) -> None:
         for first, last in zip([0, *cuts], [*cuts, FRAMES], strict=True):
             model.forget()  # a chunk is a process of its own
-            chunk, _ = _matte(model, array_window, SMALL, plates, masks, SHOT[first:last])
+            chunk = _matte(model, array_window, SMALL, plates, masks, SHOT[first:last])
             assert tuple(chunk) == SHOT[first:last]
             assert all(np.array_equal(chunk[number], whole[number]) for number in chunk)
 
@@ -101,10 +99,8 @@ def test_on_a_static_shot_the_borders_change_no_more_than_the_interior(
     (plate,), (mask,) = (tuple(one.values()) for one in moving_disc(1, 16))
     shot = range(1001, 1001 + frames)
     plates, masks = dict.fromkeys(shot, plate), dict.fromkeys(shot, mask)
-    blended, cut = _matte(model, array_window, plan, plates, masks, tuple(shot))
+    alphas = _matte(model, array_window, plan, plates, masks, tuple(shot))
     borders = plan.layout(frames).borders()
-    seam = seam_measure(blended.values(), borders)
+    seam = seam_measure(alphas.values(), borders)
     assert seam.borders == 6 and seam.interior > 0
     assert seam.border <= seam.interior, f"{seam.ratio:.2f}"
-    joints = [span.start for span in plan.layout(frames).spans[1:]]
-    assert seam_measure(cut.values(), joints).ratio > 1.2 > seam.ratio, "hard cuts show on the same results"
