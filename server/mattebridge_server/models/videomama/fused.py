@@ -56,9 +56,14 @@ def _compiled(function: Compiled) -> Compiled:
             result: Tensor = fused(*args)
         except dynamo.exc.TorchDynamoException as error:
             raise InputError(
-                f"VideoMaMa cannot be compiled on this machine ({' '.join(str(error).split())[:200]})",
+                f"VideoMaMa cannot be compiled on this machine ({_reason(error)})",
                 remedy="Leave out --param compile=on, or install a C++ compiler and, for a GPU, triton.",
             ) from error
         return result
 
     return run
+
+
+def _reason(error: Exception) -> str:
+    """What torch says, without its advice to its own developers."""
+    return " ".join(str(error).partition("Set TORCHDYNAMO")[0].split())
