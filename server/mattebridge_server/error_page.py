@@ -24,7 +24,7 @@ WARNINGS: Mapping[str, str] = {
     "CACHES_FREED": "The device was out of memory; caches were freed and the window was tried again.",
     "ENGINE_RESTARTED": "The engine died and was started again; the job went on at its first unfinished window.",
     "MASK": "Something about a mask to look at: another aspect than the plate, a channel chosen, an empty frame.",
-    "MASK_EMPTY": "The mask of a frame that was looked at is empty.",
+    "MASK_EMPTY": "The mask of a frame is empty.",
     "MASK_JUMPS": "The mask leaps between two frames, or changes its size by far more than the frames before.",
     "NON_FINITE": "The frame held NaN or infinite values; they were repaired before anything else, and counted.",
     "OBJECT_OUTSIDE": "The subject probably goes on outside its mask: a guess from colour alone.",

@@ -56,6 +56,15 @@ def test_weights_fade_at_window_borders_instead_of_jumping(layout: Layout) -> No
             assert step <= max(0.5, 1 / (layout.length - layout.stride + 1)) + 1e-9 or layout.stride == layout.length
 
 
+def test_windows_that_disagree_hand_over_in_fifths() -> None:
+    """With windows of 16 every 12, four shared frames make five equal steps; a hard cut would be one step of 1."""
+    layout = Layout(52, 16, 12)
+    value = [sum(share * (span.number % 2) for span, share in layout.weights(i)) for i in range(52)]
+    steps = [abs(b - a) for a, b in zip(value, value[1:], strict=False)]
+    assert max(steps) <= 0.2 + 1e-9
+    assert sum(step > 1e-9 for step in steps) == 3 * 5
+
+
 def test_frame_windows_stop_at_the_shot() -> None:
     assert [(s.start, s.stop) for s in frame_layout(4, 1)] == [(0, 2), (0, 3), (1, 4), (2, 4)]
     assert [(s.start, s.stop) for s in frame_layout(3, 0)] == [(0, 1), (1, 2), (2, 3)]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-from collections.abc import Sequence
-from pathlib import Path
+import os
 from typing import Any
 
 from ..errors import ModelUnknown
@@ -33,16 +32,15 @@ def add_parser(subparsers: Any) -> None:
     models.add_argument("action", nargs="?", default="list", choices=("list", "pull", "verify", "path"))
     models.add_argument("names", nargs="*", metavar="NAME")
     models.add_argument("--accept-licence", action="store_true", help="pull without being asked")
-    models.add_argument(
-        "--models-dir", action="append", default=[], metavar="DIR", help="where weights are; repeatable"
-    )
-    models.add_argument(
-        "--site", default="", metavar="FILE", help="the studio's site.toml (default: $MATTEBRIDGE_SITE)"
-    )
     describe = subparsers.add_parser("describe", help="a model's parameters, presets and licence")
     describe.add_argument("name", metavar="NAME")
-    describe.add_argument("--models-dir", action="append", default=[], metavar="DIR", help=argparse.SUPPRESS)
     for parser in (models, describe):
+        parser.add_argument(
+            "--models-dir", action="append", default=[], metavar="DIR", help="where weights are; repeatable"
+        )
+        parser.add_argument(
+            "--site", default="", metavar="FILE", help="the studio's site.toml (default: $MATTEBRIDGE_SITE)"
+        )
         add_connection_flags(parser, local=True)
         parser.add_argument("--json", action="store_true", help="JSON on standard output")
 
@@ -51,13 +49,7 @@ def run(args: argparse.Namespace) -> int:
     if args.command == "models" and args.action != "list":
         status: int = need("mattebridge_server.models.hub").main(args)
         return status
-    models = _models(args)
-    if args.command == "describe":
-        _require([args.name], models)
-        models = tuple(model for model in models if model.name == args.name)
-    elif args.names:
-        _require(args.names, models)
-        models = tuple(model for model in models if model.name in args.names)
+    models = _chosen(_models(args), [args.name] if args.command == "describe" else args.names)
     if args.json:
         found = [dataclasses.asdict(model) for model in models]
         print(json.dumps(found[0] if args.command == "describe" else found))
@@ -68,11 +60,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _require(names: Sequence[str], models: tuple[ModelInfo, ...]) -> None:
-    known = [model.name for model in models]
+def _chosen(models: tuple[ModelInfo, ...], names: list[str]) -> tuple[ModelInfo, ...]:
+    """Those of the names, or all where none is named. Raises `ModelUnknown`."""
+    there = {model.name for model in models}
     for name in names:
-        if name not in known:
-            raise ModelUnknown(f"no model is called {name!r}", remedy=f"There are: {', '.join(known)}.")
+        if name not in there:
+            raise ModelUnknown(f"no model is called {name!r}", remedy=f"There are {', '.join(sorted(there))}.")
+    return tuple(model for model in models if not names or model.name in names)
 
 
 def _models(args: argparse.Namespace) -> tuple[ModelInfo, ...]:
@@ -84,8 +78,9 @@ def _models(args: argparse.Namespace) -> tuple[ModelInfo, ...]:
 
 
 def _models_here(args: argparse.Namespace) -> tuple[ModelInfo, ...]:
-    shelf = need("mattebridge_server.engine.shelf", NO_SERVER)
-    folders = (*map(Path, args.models_dir), need("mattebridge_server.models.folders").default_folder())
+    shelf, site = need("mattebridge_server.engine.shelf", NO_SERVER), need("mattebridge_server.site")
+    stated = site.Site.parse(site.find_site(args.site, os.environ)).models.folders
+    folders = need("mattebridge_server.models.folders").model_folders(args.models_dir, os.environ, stated)
     found: tuple[ModelInfo, ...] = shelf.Shelf(shelf.parse_device("cpu:0", 1), folders).describe()
     return found
 
@@ -120,8 +115,8 @@ def _bounds(param: ParamInfo) -> str:
         return f"({'|'.join(param.choices)}) "
     if param.low is None and param.high is None:
         return ""
-    low = "" if param.low is None else f"{param.low:g}"
-    high = "" if param.high is None else f"{param.high:g}"
+    low = "" if param.low is None else f"{param.low:.10g}"
+    high = "" if param.high is None else f"{param.high:.10g}"
     return f"[{low}..{high}] "
 
 

@@ -127,8 +127,14 @@ def model_problem(
             remedy="Choose a model with an allowed licence, or have the site file changed.",
             details={"licence": model.licence, "allowed": ", ".join(site.licences.allow or ())},
         )
+    if request.fallback:
+        return None  # the engine finds what will do instead, and says so
     if not model.installed:
-        return ModelNotInstalled(f"the model '{model.name}' is known but not installed on the server")
+        return ModelNotInstalled(
+            f"the model '{model.name}' is known but not installed on the server",
+            remedy=f"Run `mattebridge models pull {model.name}` there; `mattebridge models path {model.name}` says "
+            "which files it needs, from where, for copying them by hand.",
+        )
     preset = next((one for one in model.presets if one.name == request.preset), None)
     if preset is not None and 0 < budget_bytes < preset.peak_bytes:
         fitting = [one.name for one in model.presets if one.peak_bytes <= budget_bytes]

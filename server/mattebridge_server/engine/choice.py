@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from mattebridge.errors import LicenceRefused, ModelNotInstalled, OutOfMemory
+from mattebridge.errors import ModelNotInstalled, OutOfMemory
 from mattebridge.messages import JobRequest
 
-from ..models.auto import FALLBACK, Host, choose
+from ..models.auto import AUTO, FALLBACK, Host, choose
 from ..models.base import ModelCard
+from ..models.licences import LicencePolicy, check_allowed
+from ..pipeline.finish import FILLER
 from ..pipeline.glance import glance_at_masks
+from ..pipeline.params import card_params
+from ..pipeline.plan import ShotPlan
+from ..pipeline.tracking import DEFAULT_TRACKER
 from ..site import Site
 from .shelf import Shelf
-
-AUTO = "auto"
 
 
 @dataclass(frozen=True)
@@ -24,70 +27,89 @@ class Chosen:
     why: str = ""
 
 
-def settle_model(request: JobRequest, shelf: Shelf, site: Site, frozen: bool) -> Chosen:
-    """Resolve `auto`, apply the site's licence policy, and see that the model fits.
+def settle_model(request: JobRequest, shelf: Shelf, site: Site, plan: ShotPlan | None) -> Chosen:
+    """Resolve `auto`, apply the site's licence policy, and see that the model is there and fits.
 
-    Raises `LicenceRefused`, `ModelUnknown`, `ModelNotInstalled`, `OutOfMemory`. Under a frozen plan nothing is changed.
+    Where it does not and the job allows a fallback: the largest smaller preset that fits, else `edge`. A frozen plan
+    has settled `auto`, and under it nothing is changed. Raises `LicenceRefused`, `ModelUnknown`, `ModelNotInstalled`,
+    `OutOfMemory`.
     """
+    policy = LicencePolicy(site.licences.allow)
+    for helper in _helpers(request):
+        check_allowed(shelf.registry.get(helper).card, policy)
+    if request.model == AUTO and plan is not None:
+        request = replace(request, model=plan.model, preset=plan.preset)
     if request.model == AUTO:
-        chosen = _automatic(request, shelf, site)
-        return replace_model(chosen, shelf)
+        return _automatic(request, shelf, policy)
     card = shelf.registry.get(request.model).card
-    check_licence(card, site)
+    check_allowed(card, policy)
+    may_change = request.fallback and plan is None and request.model != FALLBACK
     try:
-        if not shelf.is_installed(card):
-            raise ModelNotInstalled(
-                f"{card.title} is not installed on the server",
-                remedy=f"Run `mattebridge models pull {card.name}` there.",
-            )
-        shelf.need_fits(request.model, request.precision, request.preset)
-    except (OutOfMemory, ModelNotInstalled) as error:
-        if frozen or not request.fallback or request.model == FALLBACK:
+        shelf.require_installed(card)
+    except ModelNotInstalled as error:
+        if not may_change:
             raise
-        return Chosen(_lighter(request, shelf.registry.get(FALLBACK).card), f"{FALLBACK} instead: {error.message}")
+        return _lighter(request, error.message)
+    try:
+        shelf.need_fits(request.model, request.precision, request.preset)
+    except OutOfMemory as error:
+        if not may_change:
+            raise
+        smaller = _largest_fitting(request, shelf)
+        if smaller is None:
+            return _lighter(request, error.message)
+        return Chosen(smaller, f"preset {smaller.preset} instead: {error.message}")
     return Chosen(request)
 
 
 def smaller_canvas(request: JobRequest, shelf: Shelf) -> JobRequest | None:
     """The same job at the next smaller preset; None where there is none."""
-    presets = sorted(shelf.registry.get(request.model).card.presets, key=lambda preset: preset.canvas_pixels)
-    names = [preset.name for preset in presets]
-    if not names:
-        return None
-    place = names.index(request.preset) if request.preset in names else len(names) - 1
-    return replace(request, preset=names[place - 1], overwrite=True) if place else None
+    smaller = _smaller_presets(request, shelf)
+    return replace(request, preset=smaller[0], overwrite=True) if smaller else None
 
 
-def check_licence(card: ModelCard, site: Site) -> None:
-    """Raises `LicenceRefused` where the site has a policy that does not name the model's licence."""
-    if not site.licence_allowed(card.licence):
-        raise LicenceRefused(
-            f"{card.title} is under {card.licence}, which this site does not allow",
-            details={"allowed": ", ".join(site.licences.allow or ())},
-        )
+def _largest_fitting(request: JobRequest, shelf: Shelf) -> JobRequest | None:
+    for preset in _smaller_presets(request, shelf):
+        if preset in shelf.fitting_presets(request.model, request.precision):
+            return replace(request, preset=preset)
+    return None
 
 
-def replace_model(chosen: Chosen, shelf: Shelf) -> Chosen:
-    """Drop parameters that the chosen model does not have: `auto` cannot know them beforehand."""
-    card = shelf.registry.get(chosen.request.model).card
-    known = {param.name for param in card.params} | {"linear_light", "roi"}
-    kept = {name: value for name, value in chosen.request.params.items() if name in known}
-    return Chosen(replace(chosen.request, params=kept), chosen.why)
+def _smaller_presets(request: JobRequest, shelf: Shelf) -> list[str]:
+    """Presets below the job's own, largest first. A job that names none runs at the card's first."""
+    presets = shelf.registry.get(request.model).card.presets
+    own = next((one for one in presets if one.name == request.preset), presets[0] if presets else None)
+    smaller = [one for one in presets if own is not None and one.canvas_pixels < own.canvas_pixels]
+    return [one.name for one in sorted(smaller, key=lambda one: -one.canvas_pixels)]
 
 
-def _automatic(request: JobRequest, shelf: Shelf, site: Site) -> Chosen:
-    cards = {name: cls.card for name, cls in shelf.registry.classes.items()}
-    installed = tuple(name for name, card in cards.items() if shelf.is_installed(card))
-    device = shelf.device
+def _helpers(request: JobRequest) -> tuple[str, ...]:
+    """Models that the job runs besides its own: the tracker that makes its masks, the filler of its clean plate."""
+    tracker = request.fill or (DEFAULT_TRACKER if request.prompts else "")
+    return tuple(filter(None, (tracker, FILLER if request.cleanplate else "")))
+
+
+def _automatic(request: JobRequest, shelf: Shelf, policy: LicencePolicy) -> Chosen:
+    """The choice for this device; parameters that the chosen model does not have are dropped."""
+    cards = {name: _at_precision(cls.card, request.precision, shelf) for name, cls in shelf.registry.classes.items()}
     host = Host(
-        memory_bytes=shelf.budget_bytes if device.kind == "cuda" else 0,
-        installed=installed,
-        accepted=installed,
-        allowed_licences=site.licences.allow,
+        memory_bytes=shelf.budget_bytes if shelf.device.kind == "cuda" else 0,
+        installed=[name for name, card in cards.items() if shelf.is_installed(card)],
+        accepted=[name for name, card in cards.items() if shelf.is_accepted(card)],
+        allowed_licences=policy.allow,
     )
     choice = choose(cards, host, glance_at_masks(request).feature_px)
-    return Chosen(replace(request, model=choice.model, preset=request.preset or choice.preset), choice.reason)
+    known = {param.name for param in card_params(cards[choice.model])}
+    params = {name: value for name, value in request.params.items() if name in known}
+    settled = replace(request, model=choice.model, preset=request.preset or choice.preset, params=params)
+    return Chosen(settled, choice.reason)
 
 
-def _lighter(request: JobRequest, card: ModelCard) -> JobRequest:
-    return replace(request, model=card.name, params={}, preset="", precision="")
+def _at_precision(card: ModelCard, precision: str, shelf: Shelf) -> ModelCard:
+    """The card with its presets' peaks in the precision that the job will run in."""
+    presets = (replace(p, peak_bytes=shelf.need(card.name, precision, p.name).peak_bytes) for p in card.presets)
+    return replace(card, presets=tuple(presets))
+
+
+def _lighter(request: JobRequest, why: str) -> Chosen:
+    return Chosen(replace(request, model=FALLBACK, params={}, preset="", precision=""), f"{FALLBACK} instead: {why}")

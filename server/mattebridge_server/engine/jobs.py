@@ -13,6 +13,7 @@ from mattebridge.messages import ErrorInfo, JobRequest
 
 from ..paths import require_inside
 from ..pipeline.control import Control, Emit, Stopped
+from ..pipeline.plan import parse_plan
 from ..pipeline.runner import JobRun, Resources, Tally
 from .choice import settle_model, smaller_canvas
 from .shelf import Shelf
@@ -49,7 +50,8 @@ class Worker:
         control.checkpoint("load")
         if not job.spool:
             require_inside(job.request, self.resources.site.roots)
-        chosen = settle_model(_with_uploaded_config(job), self.shelf, self.resources.site, bool(job.plan))
+        plan = parse_plan(job.plan) if job.plan else None
+        chosen = settle_model(_with_uploaded_config(job), self.shelf, self.resources.site, plan)
         request, why = chosen.request, chosen.why
         while True:
             try:

@@ -6,14 +6,17 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+from mattebridge.errors import OutOfMemory
 from mattebridge.messages import ModelInfo
 
 from ..models.base import Canvas, Device, LoadSpec, Model, ModelCard
 from ..models.describe import model_info
 from ..models.execution import default_precision
-from ..models.folders import is_installed
+from ..models.folders import is_installed, require
+from ..models.licences import is_accepted
 from ..models.registry import Registry, load_registry
 from ..pipeline.params import card_params
 from .ledger import Ledger, Need
@@ -103,8 +106,22 @@ class Shelf:
             self._ledger.unpin(name)
 
     def need_fits(self, name: str, precision: str = "", preset: str = "") -> None:
-        """Raises `OutOfMemory` with the numbers where the model could not be loaded and run now."""
-        self._ledger.admit(self.need(name, precision, preset))
+        """Raises `OutOfMemory` with the numbers, and the presets that would fit, where the model could not run now."""
+        try:
+            self._ledger.admit(self.need(name, precision, preset))
+        except OutOfMemory as error:
+            if fitting := self.fitting_presets(name, precision):
+                error.remedy = f"Use preset {' or '.join(fitting)}, which fits, or allow a fallback (--fallback)."
+                error.details["fitting_presets"] = ", ".join(fitting)
+            raise
+
+    def fitting_presets(self, name: str, precision: str = "") -> tuple[str, ...]:
+        """The model's presets that could run here now."""
+        needs = {
+            preset.name: self.need(name, precision, preset.name) for preset in self._registry.get(name).card.presets
+        }
+        fitting = self._ledger.fitting(needs.values())
+        return tuple(preset for preset, need in needs.items() if need in fitting)
 
     def need(self, name: str, precision: str, preset: str = "") -> Need:
         """What a model takes at a preset (its first where none is named), by measured peak or by its own formula."""
@@ -113,7 +130,7 @@ class Shelf:
         precision = self._precision(name, precision)
         chosen = next((p for p in card.presets if p.name == preset), card.presets[0] if card.presets else None)
         side = (chosen.canvas_pixels if chosen else FULL_HD) ** 0.5
-        canvas = Canvas(round(side * 4 / 3), round(side * 3 / 4))
+        canvas = Canvas(int(side * 4 / 3), int(side * 3 / 4))  # never above the budget
         peak = cls().memory_need(canvas, card.window, precision)
         weights = min(peak, cls().memory_need(Canvas(64, 64), 1, precision))
         return Need(name, weights, peak)
@@ -126,6 +143,14 @@ class Shelf:
     def is_installed(self, card: ModelCard) -> bool:
         """Whether the model's weights are on this machine."""
         return is_installed(card, self._folders)
+
+    def require_installed(self, card: ModelCard) -> None:
+        """Raises `ModelNotInstalled` that names the first missing file, where it comes from and how to get it."""
+        require(card, self._folders)
+
+    def is_accepted(self, card: ModelCard) -> bool:
+        """Whether a person has accepted the licence of the model's weights, or it asks nothing."""
+        return is_accepted(card, self._folders)
 
     def describe(self) -> tuple[ModelInfo, ...]:
         """Every model as the protocol shows it."""
@@ -141,7 +166,8 @@ class Shelf:
 
     def _load(self, name: str, precision: str) -> Model:
         model = self._registry.get(name)()
-        model.load(LoadSpec(self._device, precision, self._folders))
+        within = replace(self._device, memory_bytes=self._ledger.budget_bytes)  # what a model may count on
+        model.load(LoadSpec(within, precision, self._folders))
         if name in self._loaded:
             self._evict(name)
         return model

@@ -14,7 +14,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from mattebridge.errors import FrameError, MissingFrames
+from mattebridge.errors import FrameError, MissingFrames, OutputFailed, UsageError
 from mattebridge.frames import FrameSet
 from mattebridge.sequence import Sequence
 
@@ -45,16 +45,25 @@ def evaluate(
 ) -> Evaluation:
     """Score ``alpha`` against ``truth`` (sequences); foreground too where both are given. Lower is better.
 
-    Raises `MissingFrames` where either side lacks a frame, `FrameError` where sizes differ or a file is damaged.
+    Without ``frames`` every frame of the truth counts, so that a result that was not written is not passed over.
+    Raises `UsageError` where one of two foregrounds is missing, `MissingFrames` where either side lacks a frame,
+    `FrameError` where sizes differ or a file is damaged.
     """
+    if bool(fgr) != bool(truth_fgr):
+        raise UsageError("a foreground is scored against its truth", remedy="Give both --fgr and --truth-fgr.")
     made, true = Sequence.parse(alpha), Sequence.parse(truth)
-    numbers = FrameSet.parse(frames) if frames else made.existing(view=view)
-    if not numbers:
-        raise MissingFrames(f"no frame to score: {alpha}", file=alpha)
-    colours = (Sequence.parse(fgr), Sequence.parse(truth_fgr)) if fgr and truth_fgr else None
+    numbers = FrameSet.parse(frames) if frames else _all_of(true, view)
+    colours = (Sequence.parse(fgr), Sequence.parse(truth_fgr)) if fgr else None
     rows = tuple(_rows(made, true, numbers, colours, view))
     names = rows[0].values
     return Evaluation(rows, {name: float(np.mean([row.values[name] for row in rows])) for name in names})
+
+
+def _all_of(true: Sequence, view: str) -> FrameSet:
+    numbers = true.existing(view=view) if true.has_frame else FrameSet([true.still_frame])
+    if not numbers:
+        raise MissingFrames(f"no frame of the truth exists: {true.pattern}", file=true.pattern)
+    return numbers
 
 
 def _rows(
@@ -63,21 +72,28 @@ def _rows(
     before: tuple[Float32, Float32] | None = None
     for frame in numbers:
         one, other = _alpha(made, frame, view), _alpha(true, frame, view)
-        if one.shape != other.shape:
-            raise FrameError(
-                f"the alpha is {one.shape[1]}x{one.shape[0]}, the truth {other.shape[1]}x{other.shape[0]}",
-                file=made.path(frame, view=view),
-                frame=frame,
-                remedy="Score the result at the truth's size.",
-            )
+        _same_size(one, other, made.path(frame, view=view), frame)
         values = {name: measure(one, other) for name, measure in _STILL.items()}
         values["dtssd"] = dtssd(one, before[0], other, before[1]) if before is not None else 0.0
         if colours is not None:
-            colour, true_colour = (read_plate(s.path(frame, view=view), frame=frame).pixels for s in colours)
+            paths = [sequence.path(frame, view=view) for sequence in colours]
+            colour, true_colour = (read_plate(path, frame=frame).pixels for path in paths)
+            for pixels, path in zip((colour, true_colour), paths, strict=True):
+                _same_size(pixels, other, path, frame)
             values["fgr_mad"] = foreground_mad(colour, true_colour, other)
             values["fgr_mse"] = foreground_mse(colour, true_colour, other)
         yield FrameScores(frame, values)
         before = one, other
+
+
+def _same_size(one: Float32, truth: Float32, file: str, frame: int) -> None:
+    if one.shape[:2] != truth.shape:
+        raise FrameError(
+            f"the picture is {one.shape[1]}x{one.shape[0]}, the truth {truth.shape[1]}x{truth.shape[0]}",
+            file=file,
+            frame=frame,
+            remedy="Score the result at the truth's size.",
+        )
 
 
 _STILL = {"mad": mad, "mse": mse, "sad": sad, "grad": grad, "conn": conn}
@@ -100,17 +116,21 @@ def print_table(result: Evaluation, out: IO[str]) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """The command. ``args``: alpha, truth, frames, fgr, truth_fgr, view, json, csv (a path, - for standard output)."""
+    if args.json and args.csv == "-":
+        raise UsageError("JSON and CSV cannot both go to standard output", remedy="Give --csv a file.")
     result = evaluate(args.alpha, args.truth, args.frames, args.fgr, args.truth_fgr, args.view)
+    if args.csv == "-":
+        _write_csv(result, sys.stdout)
+    elif args.csv:
+        try:
+            with Path(args.csv).open("w", newline="", encoding="utf-8") as file:
+                _write_csv(result, file)
+        except OSError as error:
+            raise OutputFailed(f"the table cannot be written: {error.strerror}", file=args.csv) from error
     if args.json:
         frames = [{"frame": row.frame, **row.values} for row in result.frames]
         sys.stdout.write(json.dumps({"mean": result.mean, "frames": frames}, indent=2) + "\n")
-    elif args.csv:
-        if args.csv == "-":
-            _write_csv(result, sys.stdout)
-        else:
-            with Path(args.csv).open("w", newline="", encoding="utf-8") as file:
-                _write_csv(result, file)
-    else:
+    elif not args.csv:
         print_table(result, sys.stdout)
     return 0
 

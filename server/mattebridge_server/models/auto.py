@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from mattebridge_server.models.base import ModelCard
 from mattebridge_server.models.licences import LicencePolicy
 
+AUTO = "auto"
 PREFERENCE = ("videomama", "sam2-matte")
 FALLBACK = "edge"
 SMALL_FEATURE_PX = 25.0
@@ -66,7 +67,7 @@ def _obstacle(card: ModelCard, host: Host) -> str:
     if card.name not in host.installed:
         return "is not installed"
     if host.allowed_licences is None and card.name not in host.accepted:
-        return "waits for its licence to be accepted"
+        return f"waits for its licence to be accepted (`mattebridge models pull {card.name}` asks)"
     if not host.memory_bytes:
         return "needs a GPU"
     least = min((preset.peak_bytes for preset in card.presets), default=0)

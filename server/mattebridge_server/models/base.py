@@ -47,12 +47,16 @@ class Param:
 
 @dataclass(frozen=True)
 class Weights:
-    """One file a model needs: where it lies under a model folder, and where a user gets it."""
+    """One file a model needs: where it lies under a model folder, and where a user gets it.
+
+    ``size_bytes`` is exact and checked; where nobody pinned it, ``about_bytes`` tells the user what to expect.
+    """
 
     path: str
     repo: str
     licence: str
     size_bytes: int = 0
+    about_bytes: int = 0
     sha256: str = ""
     md5: str = ""
     gated: bool = False

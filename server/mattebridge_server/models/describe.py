@@ -35,7 +35,7 @@ def model_info(
         installed=installed,
         loaded=loaded,
         experimental=card.experimental,
-        weights_bytes=sum(weights.size_bytes for weights in card.weights),
+        weights_bytes=sum(weights.size_bytes or weights.about_bytes for weights in card.weights),
     )
 
 

@@ -1,4 +1,4 @@
-"""Models on disk: what there is, fetching what is missing, checking what was fetched.
+"""Models on disk: fetching what is missing, checking what was fetched.
 
 `pull` uses huggingface_hub's own client: only the files that a card names, with progress, resuming a file that was cut
 off, into the first model folder. Before anything is fetched the licence is settled: by the site's policy alone where
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,24 +24,6 @@ from mattebridge_server.models.licences import LicenceNotice, LicencePolicy
 
 GIB = 2**30
 BLOCK_BYTES = 1 << 20
-Standing = Literal["allowed", "refused", "accepted", "to accept"]
-
-
-@dataclass(frozen=True)
-class ModelOnDisk:
-    """One line of `mattebridge models list`. ``need_bytes`` is the smallest preset's peak, 0 for none."""
-
-    name: str
-    title: str
-    summary: str
-    licence: str
-    standing: Standing
-    size_bytes: int
-    need_bytes: int
-    installed: bool
-    folder: str
-    missing: tuple[str, ...]
-    experimental: bool
 
 
 @dataclass(frozen=True)
@@ -73,13 +55,6 @@ def main(args: Any) -> int:
     from mattebridge_server.models import hub_cli
 
     return hub_cli.run(args)
-
-
-def list_models(
-    cards: Iterable[ModelCard], model_folders: Sequence[Path], policy: LicencePolicy
-) -> tuple[ModelOnDisk, ...]:
-    """Every model with what a user asks first. Touches file names only."""
-    return tuple(_on_disk(card, model_folders, policy) for card in sorted(cards, key=lambda card: card.name))
 
 
 def paths(card: ModelCard, model_folders: Sequence[Path]) -> tuple[Path, ...]:
@@ -134,36 +109,6 @@ def verify(card: ModelCard, model_folders: Sequence[Path], *, report: Report = s
 # -- parts ---------------------------------------------------------------------------------------------------------
 
 
-def _on_disk(card: ModelCard, model_folders: Sequence[Path], policy: LicencePolicy) -> ModelOnDisk:
-    found = places.find(card, model_folders)
-    absent = tuple(file.weights.path for file in found if file.path is None)
-    present = [file.path for file in found if file.path is not None]
-    size = sum(path.stat().st_size for path in present) if not absent else sum(w.size_bytes for w in card.weights)
-    return ModelOnDisk(
-        name=card.name,
-        title=card.title,
-        summary=card.summary,
-        licence=licences.notice(card).licence,
-        standing=_standing(card, model_folders, policy),
-        size_bytes=size,
-        need_bytes=min((preset.peak_bytes for preset in card.presets), default=0),
-        installed=not absent,
-        folder=str(present[0].parent) if present and not absent else "",
-        missing=absent,
-        experimental=card.experimental,
-    )
-
-
-def _standing(card: ModelCard, model_folders: Sequence[Path], policy: LicencePolicy) -> Standing:
-    if policy.allow is not None:
-        try:
-            licences.check_allowed(card, policy)
-        except LicenceRefused:
-            return "refused"
-        return "allowed"
-    return "accepted" if licences.is_accepted(card, model_folders) else "to accept"
-
-
 def _settle_licence(
     card: ModelCard, policy: LicencePolicy, confirm: Confirm | None, accept: bool, model_folders: Sequence[Path]
 ) -> str:
@@ -191,7 +136,7 @@ def _check_room(card: ModelCard, target: Path, wanted: Sequence[Weights]) -> Non
         free = shutil.disk_usage(target).free
     except OSError as error:
         raise OutputFailed(f"the model folder cannot be used: {error.strerror}", file=str(target)) from error
-    need = sum(weights.size_bytes for weights in wanted)
+    need = sum(weights.size_bytes or weights.about_bytes for weights in wanted)
     if need > free:
         raise OutputFailed(
             f"{card.name} needs {need / GIB:.1f} GiB on disk, {free / GIB:.1f} are free", file=str(target)

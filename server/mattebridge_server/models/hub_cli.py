@@ -1,4 +1,4 @@
-"""`mattebridge models pull|verify|path|list` on this machine: asks, tells, and hands the work to `hub`.
+"""`mattebridge models pull|verify|path` on this machine: asks, tells, and hands the work to `hub`.
 
 Results go to standard output (one JSON object a line with ``--json``), questions and progress to standard error.
 """
@@ -34,13 +34,12 @@ def run(args: argparse.Namespace) -> int:
     policy = LicencePolicy(site.licences.allow)
     registry = load_registry()
     cards = [registry.get(name).card for name in args.names]
-    if args.action == "list":
-        return _list([cls.card for cls in registry.classes.values()], where, policy, args.json)
     if args.action == "pull":
         if not cards:
             raise UsageError("say which model to pull", remedy="See `mattebridge models`.")
         return _pull(cards, where, policy, args)
-    cards = cards or [cls.card for cls in registry.classes.values() if folders.is_installed(cls.card, where)]
+    installed = [cls.card for cls in registry.classes.values() if folders.is_installed(cls.card, where)]
+    cards = cards or [card for card in installed if card.weights]
     return _verify(cards, where, args.json) if args.action == "verify" else _paths(cards, where, args.json)
 
 
@@ -66,6 +65,8 @@ def _pull(cards: Sequence[ModelCard], where: tuple[Path, ...], policy: LicencePo
 
 
 def _verify(cards: Sequence[ModelCard], where: tuple[Path, ...], as_json: bool) -> int:
+    if not cards:
+        _tell("no model with weights is installed; nothing to verify")
     bad = False
     for card in cards:
         for check in hub.verify(card, where, report=_Line()):
@@ -86,16 +87,6 @@ def _paths(cards: Sequence[ModelCard], where: tuple[Path, ...], as_json: bool) -
             there = file.path is not None
             text = str(path) if there else f"{path}  (missing; {folders.source(file.weights)})"
             _out(as_json, {"model": card.name, "path": str(path), "installed": there}, text)
-    return 0
-
-
-def _list(cards: Sequence[ModelCard], where: tuple[Path, ...], policy: LicencePolicy, as_json: bool) -> int:
-    for one in hub.list_models(cards, where, policy):
-        state = "installed" if one.installed else "not installed"
-        need = f"{one.need_bytes / GIB:.1f} GiB" if one.need_bytes else "none"
-        text = f"{one.name:<14} {state:<14} {one.size_bytes / GIB:6.2f} GiB on disk, memory {need}, {one.licence}"
-        refused = " (not allowed here)" if one.standing == "refused" else ""
-        _out(as_json, dataclasses.asdict(one), text + refused)
     return 0
 
 

@@ -18,6 +18,7 @@ from mattebridge.messages import ErrorInfo, JobRequest, ParamValue
 
 from ..engine.wire import JobChecked
 from ..media import check_same_geometry, read_header
+from ..models.auto import AUTO
 from ..models.base import ModelCard
 from ..models.registry import Registry
 from ..paths import resolve
@@ -85,14 +86,18 @@ class _Check:
         )
         if self._found.ask(self._sizes) and not self._plan:
             self._found.ask(self._colour)
-        if card is not None and present and not self._found.problems:
-            self._found.ask(lambda: self._shot(card))
-            if card.preflight:
+        if present and not self._found.problems:
+            if card is not None:
+                self._found.ask(lambda: self._shot(card))
+            if card is None or card.preflight:
                 self._found.ask(self._masks)
         self._found.ask(self._writable)
         self._found.ask(self._results)
 
     def _card(self) -> ModelCard | None:
+        """The model's card; None for `auto`, which is settled when the job runs, and for a model that is not there."""
+        if self._request.model == AUTO:
+            return None
         cards: list[ModelCard] = []
         name = self._request.model
         self._found.ask(lambda: cards.append(self._registry.get(name).card))

@@ -1,8 +1,8 @@
-"""A quick look at a few masks before a job runs: is one empty, does it leap, is the subject outside, is it thin?"""
+"""A look at the masks before a job runs: is one empty, does it leap, is the subject outside, is it thin?"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -19,17 +19,38 @@ from .preflight import Finding, MaskSample, Preflight, preflight
 Float32 = NDArray[np.float32]
 
 WIDTH = 640
+Told = Callable[[int], None]
+"""Called before each mask with the number of those that were looked at."""
 NOTHING = Preflight(findings=(), feature_px=float("inf"))
 
 
 def glance_at_masks(request: JobRequest) -> Preflight:
-    """Preflight over pairs of frames at fixed fractions of the shot. Raises what reading raises."""
+    """Preflight over pairs of frames at fixed fractions of the shot: quick. Raises what reading raises."""
     inputs = resolve_inputs(request)
-    if not inputs.has("mask"):
+    at = range(len(inputs.shot))
+    return _look(inputs, request, sorted(_pairs(at)), _no_news)
+
+
+def look_at_masks(inputs: ShotInputs, request: JobRequest, frames: Sequence[int], told: Told) -> Preflight:
+    """Preflight over the mask of each of ``frames``. Raises what reading and ``told`` raise."""
+    return _look(inputs, request, [inputs.index(frame) for frame in frames], told)
+
+
+def _look(inputs: ShotInputs, request: JobRequest, indices: Sequence[int], told: Told) -> Preflight:
+    if not inputs.has("mask") or not indices:
         return NOTHING
     header = reference_header(inputs, request.plate_layer)
     scale = max(1.0, header.width / WIDTH)
-    return preflight(_samples(inputs, request, header, 1 / scale), scale)
+    return preflight(_samples(inputs, request, header, 1 / scale, indices, told), scale)
+
+
+def _pairs(order: Sequence[int]) -> set[int]:
+    """Neighbours at fixed fractions of ``order``."""
+    return {index for place in sample_indices(len(order)) for index in order[place : place + 2]}
+
+
+def _no_news(done: int) -> None:
+    """For a look that is over before anybody wonders."""
 
 
 def summed_up(findings: tuple[Finding, ...]) -> list[tuple[Finding, int]]:
@@ -40,12 +61,15 @@ def summed_up(findings: tuple[Finding, ...]) -> list[tuple[Finding, int]]:
     return [(alike[0], len(alike) - 1) for alike in kinds.values()]
 
 
-def _samples(inputs: ShotInputs, request: JobRequest, header: FrameHeader, scale: float) -> Iterator[MaskSample]:
-    last = len(inputs.shot) - 1
-    indices = sorted({near for index in sample_indices(len(inputs.shot)) for near in (index, min(index + 1, last))})
+def _samples(
+    inputs: ShotInputs, request: JobRequest, header: FrameHeader, scale: float, indices: Sequence[int], told: Told
+) -> Iterator[MaskSample]:
+    """Plates, which cost more to read, come at the fixed fractions only."""
+    sampled = _pairs(indices)
     channel = ""
     previous = None
-    for index in indices:
+    for done, index in enumerate(indices):
+        told(done)
         frame = inputs.shot[index]
         path, plate_path = inputs.path("mask", frame), inputs.path("plate", frame)
         if not exists(path) or not exists(plate_path):
@@ -63,7 +87,8 @@ def _samples(inputs: ShotInputs, request: JobRequest, header: FrameHeader, scale
         if previous is not None and previous != index - 1:
             yield MaskSample(frame, None)  # a gap: the next mask is not compared with the one before it
         previous = index
-        yield MaskSample(frame, _small(mask.coverage, scale), _plate(str(plate_path), frame, request, header, scale))
+        plate = _plate(str(plate_path), frame, request, header, scale) if index in sampled else None
+        yield MaskSample(frame, _small(mask.coverage, scale), plate)
 
 
 def _channel(inputs: ShotInputs, request: JobRequest, frame: int, path: str) -> str:

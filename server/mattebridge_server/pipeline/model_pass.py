@@ -20,6 +20,7 @@ from .plan import ShotPlan
 from .planner import Shot
 from .prepare import DisplayFrames, DisplayWindow, LinearWindow
 from .store import FrameStore, Warn
+from .timing import Stages
 from .windows import Span
 
 Float32 = NDArray[np.float32]
@@ -38,6 +39,7 @@ class ModelPass:
     inputs: ShotInputs
     store: FrameStore
     control: Control
+    stages: Stages
     warn: Warn
     layers: tuple[str, ...] = ()
 
@@ -76,14 +78,14 @@ class ModelPass:
         given: set[int] = set()
         params, checkpoint = self.shot.plan.params, self.control.checkpoint
         try:
-            for result in self.model.run(window, params, checkpoint):
+            for result in self.stages.each("model", self.model.run(window, params, checkpoint)):
                 given.add(result.number)
                 yield result
             return
         except OutOfMemory as error:
             self.warn("CACHES_FREED", f"{error.message}: caches freed, the window is tried again", None)
         self.model.forget()
-        for result in self.model.run(window, params, checkpoint):
+        for result in self.stages.each("model", self.model.run(window, params, checkpoint)):
             if result.number not in given:
                 yield result
 

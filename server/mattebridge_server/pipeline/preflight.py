@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..models.auto import SMALL_FEATURE_PX
+
 Float32 = NDArray[np.float32]
 Kind = Literal["mask_empty", "mask_jumps", "object_outside", "small_feature"]
 
@@ -23,7 +25,6 @@ JUMP_OVERLAP = 0.35
 JUMP_AREA = 2.5
 OUTSIDE_MARGIN = 0.04
 OUTSIDE_SHARE = 0.25
-SMALL_FEATURE_PX = 25.0
 
 
 @dataclass(frozen=True)

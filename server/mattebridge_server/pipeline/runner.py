@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +26,7 @@ from ..models.base import FrameResult, Model
 from ..site import Site
 from .control import Control, Emit
 from .finish import Finisher, about_job
-from .glance import glance_at_masks, summed_up
+from .glance import look_at_masks, summed_up
 from .inputs import require_files, resolve_inputs
 from .keys import FileDigests, FrameKeys
 from .model_pass import READ_AHEAD, ModelPass, read_frames
@@ -39,9 +39,8 @@ from .seam_watch import SeamWatch
 from .store import FrameStore, MaskRule
 from .tail import FINISH_QUEUE, Tail
 from .timing import Stages, peak_memory_bytes
-from .tracking import Track, frames_to_make, keep_track, tell
+from .tracking import DEFAULT_TRACKER, Track, frames_to_make, keep_track, tell
 
-DEFAULT_TRACKER = "sam2"
 LONGEST_HELD_WINDOW = 16
 
 
@@ -108,13 +107,15 @@ class JobRun:
             replace_all = self._request.overwrite or self._request.delivery == "planes"
             outputs = resolve_outputs(self._inputs, keys.of, finisher.extra, replace_all)
             finisher.send_to(outputs)
-            self._warn_about_masks()
             todo = [frame for frame in self._inputs.frames if frame not in outputs.fresh]
+            self._warn_about_masks(todo)
             self._tell.begin(outputs, todo, keys, self._model.card.name, why, spooled)
             make_folders(outputs, todo)
             for folder in {outputs.path(role, frame).parent for role in outputs.roles for frame in todo[:1]}:
                 remove_stale_temporaries(str(folder))
-            model_pass = ModelPass(self._model, shot, self._inputs, store, self._control, self._tell.warn, layers)
+            model_pass = ModelPass(
+                self._model, shot, self._inputs, store, self._control, self._stages, self._tell.warn, layers
+            )
             seams = SeamWatch(shot.plan, self._inputs)
             with Tail(finisher, keys, self._tell.written) as tail:
                 for result in seams.watch(model_pass.results(todo, self._step)):
@@ -155,12 +156,22 @@ class JobRun:
             workers=max(1, self._res.threads),
         )
 
-    def _warn_about_masks(self) -> None:
-        """For a range; a single frame's mask is what the artist looks at."""
-        if self._model.card.preflight and len(self._inputs.frames) > 1 and self._request.mask:
-            for finding, more in summed_up(glance_at_masks(self._request).findings):
-                others = f" (and on {more} more of the frames looked at)" if more else ""
-                self._tell.warn(finding.kind.upper(), finding.message + others, finding.frame)
+    def _warn_about_masks(self, todo: Sequence[int]) -> None:
+        """For a range; a single frame's mask is what the artist looks at. Thin is no fault where `edge` runs."""
+        card = self._model.card
+        if not (card.preflight and len(self._inputs.frames) > 1 and self._request.mask):
+            return
+
+        def told(done: int) -> None:
+            self._control.checkpoint("masks")
+            self._tell.stage("masks", len(todo), done)
+
+        with self._stages.measure("preflight"):
+            seen = look_at_masks(self._inputs, self._request, todo, told).findings
+        told = tuple(one for one in seen if one.kind != "small_feature" or card.plate_state == "display")
+        for finding, more in summed_up(told):
+            others = f" (and {more} more like it)" if more else ""
+            self._tell.warn(finding.kind.upper(), finding.message + others, finding.frame)
 
     def _step(self, window: int, frames: tuple[int, ...]) -> None:
         self._emit(JobStep(key=self._key, window=window, frames=frames))
@@ -191,7 +202,7 @@ class JobRun:
         shot = plan_shot(self._inputs, request, tracker.card, tracker.digest(), self._res.site, self._control)
         store = self._store(shot)
         try:
-            walk = ModelPass(tracker, shot, self._inputs, store, self._control, self._tell.warn)
+            walk = ModelPass(tracker, shot, self._inputs, store, self._control, self._stages, self._tell.warn)
             found = walk.results(self._inputs.shot, self._step)
             return keep_track(self._on_plate(shot, found), self._inputs, make, shot.header, folder)
         finally:

@@ -23,6 +23,7 @@ from .inputs import ShotInputs, missing_frames
 
 Float32 = NDArray[np.float32]
 MAIN_LAYER = "A"
+DEFAULT_TRACKER = "sam2"
 
 
 @dataclass(frozen=True)

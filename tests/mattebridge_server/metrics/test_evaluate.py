@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mattebridge.errors import FrameError, MissingFrames
+from mattebridge.errors import FrameError, MissingFrames, OutputFailed, UsageError
 from mattebridge_server.media import FrameHeader, Window, write_alpha, write_rgb
 from mattebridge_server.metrics.evaluate import evaluate, main
 
@@ -76,4 +76,38 @@ def test_what_cannot_be_scored_is_named(pair: tuple[str, str], tmp_path: Path) -
         evaluate(*pair)
     assert refused.value.frame == 2
     with pytest.raises(MissingFrames):
-        evaluate(str(tmp_path / "none.#.exr"), pair[1])
+        evaluate(pair[0], str(tmp_path / "none.#.exr"))
+    (tmp_path / "a.2.exr").unlink()
+    with pytest.raises(MissingFrames, match=r"a\.2\.exr"):
+        evaluate(*pair)
+    assert [row.frame for row in evaluate(*pair, frames="1").frames] == [1]
+
+
+def test_a_foreground_of_another_size_or_without_its_truth_is_named(pair: tuple[str, str], tmp_path: Path) -> None:
+    write_rgb(str(tmp_path / "f.1.exr"), np.zeros((10, 8, 3), np.float32), like=like(8, 10), frame=1)
+    colour = str(tmp_path / "f.#.exr")
+    with pytest.raises(UsageError, match="truth"):
+        evaluate(*pair, fgr=colour)
+    with pytest.raises(FrameError, match="8x10") as refused:
+        evaluate(*pair, "1", colour, colour)
+    assert refused.value.file.endswith("f.1.exr")
+
+
+def test_json_on_the_terminal_and_csv_in_a_file_come_from_one_run(
+    pair: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(options(pair, json=True, csv=str(tmp_path / "s.csv"))) == 0
+    mean = json.loads(capsys.readouterr().out)["mean"]
+    with (tmp_path / "s.csv").open(newline="", encoding="utf-8") as file:
+        assert float(list(csv.DictReader(file))[-1]["sad"]) == pytest.approx(mean["sad"], abs=1e-6)
+    with pytest.raises(UsageError, match="both"):
+        main(options(pair, json=True, csv="-"))
+    with pytest.raises(OutputFailed):
+        main(options(pair, csv=str(tmp_path / "none/s.csv")))
+
+
+def test_one_still_is_scored_without_a_frame_number(tmp_path: Path) -> None:
+    for name, value in (("made", 0.5), ("true", 1.0)):
+        write_alpha(str(tmp_path / f"{name}.exr"), np.full((4, 4), value, np.float32), like=like(4, 4), frame=1)
+    result = evaluate(str(tmp_path / "made.exr"), str(tmp_path / "true.exr"))
+    assert result.mean["mad"] == pytest.approx(500)

@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
+from mattebridge import cli
 from mattebridge.errors import InputError, LicenceRefused, ModelNotInstalled, OutputFailed
 from mattebridge_server.models import folders, hub, hub_cli, licences
 from mattebridge_server.models.base import ModelCard, Preset, Weights
 from mattebridge_server.models.fetch import Progress
 from mattebridge_server.models.licences import LicencePolicy
-from mattebridge_server.models.registry import load_registry
 
 from .loopback_hub import Hub, serving
 
@@ -240,20 +240,34 @@ def test_a_folder_copied_by_hand_is_installed_and_verified(tmp_path: Path) -> No
         path = tmp_path / weights.path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-    (listed,) = hub.list_models([CARD], (tmp_path / "empty", tmp_path), FREE)
-    assert listed.installed and listed.missing == () and listed.size_bytes == len(CONFIG) + len(NETWORK) + 3
-    assert listed.standing == "to accept" and listed.need_bytes == 5 << 30
+    assert folders.is_installed(CARD, (tmp_path / "empty", tmp_path))
     assert [check.basis for check in hub.verify(CARD, (tmp_path,))] == ["none", "md5", "sha256"]
     assert len(hub.paths(CARD, (tmp_path,))) == 3
 
 
-def test_a_list_says_what_is_missing_and_what_is_refused(tmp_path: Path) -> None:
-    cards = [cls.card for cls in load_registry().classes.values()]
-    listed = {one.name: one for one in hub.list_models(cards, (tmp_path,), LicencePolicy(("apache-2.0",)))}
-    assert listed["edge"].installed
-    assert not listed["videomama"].installed and listed["videomama"].standing == "refused"
-    assert listed["videomama"].size_bytes > 6_000_000_000 and len(listed["videomama"].missing) == 4
-    assert listed["lama"].standing == "allowed"
+def test_the_list_says_what_each_model_needs_and_looks_into_every_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def listed(*flags: str) -> dict[str, Any]:
+        assert cli.main(["models", "--server", "local", "--json", *flags]) == 0
+        return {model["name"]: model for model in json.loads(capsys.readouterr().out)}
+
+    nothing = listed()
+    assert nothing["edge"]["installed"] and not nothing["videomama"]["installed"]
+    assert nothing["videomama"]["weights_bytes"] > 6_000_000_000 and "Stability" in nothing["videomama"]["licence"]
+    assert nothing["videomama"]["presets"][0]["peak_bytes"] < 11 << 30
+    assert all(nothing[name]["weights_bytes"] > 190 << 20 for name in ("sam2", "lama"))
+    for name in ("flag", "environment", "site"):
+        (tmp_path / name / "lama").mkdir(parents=True)
+        (tmp_path / name / "lama/big-lama.pt").touch()
+    site = tmp_path / "site.toml"
+    site.write_text(f'[models]\nfolders = ["{tmp_path / "site"}"]\n', encoding="utf-8")
+    assert listed("--models-dir", str(tmp_path / "flag"))["lama"]["installed"]
+    assert listed("--site", str(site))["lama"]["installed"]
+    monkeypatch.setenv(folders.ENVIRONMENT_VARIABLE, str(tmp_path / "environment"))
+    assert listed()["lama"]["installed"]
+    assert cli.main(["models", "list", "nothing", "--server", "local"]) == 3
+    assert "no model is called 'nothing'" in capsys.readouterr().err
 
 
 def test_folders_are_searched_from_the_command_line_to_the_users_own(tmp_path: Path) -> None:
@@ -292,5 +306,3 @@ def test_the_command_pulls_verifies_and_tells_paths(
     lama.write_bytes(b"another program")
     assert command("verify", "lama") == 3
     assert json.loads(capsys.readouterr().out)["ok"] is False
-    assert command("list") == 0
-    assert {json.loads(line)["name"] for line in capsys.readouterr().out.splitlines()} >= {"edge", "lama", "videomama"}

@@ -87,3 +87,11 @@ def test_a_frozen_plan_that_does_not_fit_is_found_before_the_run(
     assert codes(check(shot.request(), plan)) == []
     assert codes(check(shot.request(model="edge"), plan)) == ["BAD_PLAN"]
     assert codes(check(shot.request(), b"{}")) == ["BAD_PLAN"]
+
+
+def test_auto_is_no_unknown_model_and_its_masks_are_looked_at(
+    shot_of: ShotOf, check: Callable[..., JobChecked]
+) -> None:
+    answer = check(shot_of(range(1, 4)).request(model="auto"))
+    assert answer.problems == () and answer.facts["feature_px"] < 25
+    assert any("edge does better" in warning for warning in answer.warnings)

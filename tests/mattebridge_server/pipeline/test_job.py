@@ -58,7 +58,8 @@ def test_identity_gives_the_mask_back_and_says_in_the_header_what_it_is(shot_of:
 
 def test_progress_names_the_step_and_the_frame_before_the_first_result(shot_of: ShotOf) -> None:
     shot = shot_of(range(1001, 1004))
-    shot.run(model="edge")
+    done = shot.run(model="edge")
+    assert float(done.facts["seconds_model"]) > 0, "the report has a clock for the model, too"
     told = [(event.stage, event.frame) for event in shot.events if isinstance(event, Progress) and event.total == 3]
     assert ("solve", 1001) in told, told
     first = next(i for i, event in enumerate(shot.events) if isinstance(event, FrameDone))
@@ -255,3 +256,18 @@ def test_events_come_in_order_and_warnings_carry_codes(shot_of: ShotOf) -> None:
     kinds = [type(event) for event in numbered if not isinstance(event, Warning_)]
     assert kinds[0] is Started and kinds[1:-1] == [FrameDone] * 3
     assert {event.code for event in numbered if isinstance(event, Warning_)} <= {"PLAN", "MASK"}
+
+
+def test_every_mask_that_is_used_is_looked_at_before_the_run(shot_of: ShotOf, studio: type[StudioMean]) -> None:
+    shot = shot_of(range(1, 31))
+    shot.write_mask(5, 20, 24, 0)
+    shot.write_mask(12, 55, 24, 4)
+    shot.run(model="studio-mean")
+    told = {event.code: event for event in shot.events if isinstance(event, Warning_)}
+    assert told["MASK_EMPTY"].frame == 5
+    assert told["MASK_JUMPS"].frame == 12 and "1 more" in told["MASK_JUMPS"].message, "away and back"
+    assert "SMALL_FEATURE" not in told, "thin is no fault where no network looks"
+    first = next(i for i, event in enumerate(shot.events) if isinstance(event, FrameDone))
+    assert shot.events.index(told["MASK_EMPTY"]) < first
+    shot.run("part/a.####.exr", model="studio-mean", frames="6-10", shot="1-30")
+    assert not {"MASK_EMPTY", "MASK_JUMPS"} & {event.code for event in shot.events if isinstance(event, Warning_)}

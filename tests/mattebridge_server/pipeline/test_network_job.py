@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from mattebridge.messages import Done, FrameDone
 from mattebridge_server.engine import local
+from mattebridge_server.media import read_attributes
 from mattebridge_server.pipeline.plan import parse_plan
 
 from .conftest import SmallShot
@@ -52,6 +54,9 @@ def test_the_plan_crops_to_the_subject_and_says_what_the_network_sees(shots: Sma
     facts = shots.done.facts  # type: ignore[attr-defined]
     assert facts["canvas"] == "x".join(map(str, plan.region.canvas))
     assert facts["licence"] and facts["seam_borders"] >= 1 and facts["seam_ratio"] > 0
+    about = read_attributes(str(shots.folder / "whole/a.0003.exr"))
+    assert re.fullmatch(r"videomama/1/[0-9a-f]{32}/fp32", str(about["mattebridge:model"])), "model and weights"
+    assert about["mattebridge:licence"] == "Stability AI Community License"
 
 
 def test_linear_light_can_be_switched_off_to_compare(shots: SmallShot) -> None:

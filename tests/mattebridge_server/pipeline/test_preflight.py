@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mattebridge_server.models.auto import SMALL_FEATURE_PX
 from mattebridge_server.pipeline.preflight import (
-    SMALL_FEATURE_PX,
     MaskSample,
     feature_width,
     is_empty,

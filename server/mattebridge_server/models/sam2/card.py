@@ -15,7 +15,6 @@ APACHE = "Apache-2.0"
 SIDE = 1024
 """Frames are seen as squares of this side; masks come out at a quarter of it."""
 
-PARAMETERS = 224_400_000
 DRIVER_BYTES = int(0.7 * GIB)
 ACTIVATION_BYTES = 2 * GIB
 """Largest set of live activations at 1024 x 1024 with hiera-large in float32; an estimate until measured."""
@@ -26,6 +25,7 @@ class Size:
     """One published size: the numbers that the checkpoints of its authors' repository do not carry."""
 
     name: str
+    parameters: int
     embed: int
     heads: int
     blocks: tuple[int, int, int, int]
@@ -35,29 +35,33 @@ class Size:
 
 
 SIZES = (
-    Size("large", 144, 2, (2, 6, 36, 4), (23, 33, 43), windows=(8, 4, 16, 8)),
-    Size("base-plus", 112, 2, (2, 3, 16, 3), (12, 16, 20), background=(14, 14)),
-    Size("small", 96, 1, (1, 2, 11, 2), (7, 10, 13)),
-    Size("tiny", 96, 1, (1, 2, 7, 2), (5, 7, 9)),
+    Size("large", 224_400_000, 144, 2, (2, 6, 36, 4), (23, 33, 43), windows=(8, 4, 16, 8)),
+    Size("base-plus", 80_900_000, 112, 2, (2, 3, 16, 3), (12, 16, 20), background=(14, 14)),
+    Size("small", 46_100_000, 96, 1, (1, 2, 11, 2), (7, 10, 13)),
+    Size("tiny", 39_000_000, 96, 1, (1, 2, 7, 2), (5, 7, 9)),
 )
 
 
-def _published(size: str) -> tuple[tuple[Weights, ...], ...]:
-    repo, folder = f"facebook/sam2.1-hiera-{size}", f"sam2.1-hiera-{size}"
+def _published(size: Size) -> tuple[tuple[Weights, ...], ...]:
+    repo, folder, about = f"facebook/sam2.1-hiera-{size.name}", f"sam2.1-hiera-{size.name}", 4 * size.parameters
+    checkpoint = f"sam2.1_hiera_{size.name.replace('-', '_')}.pt"
     return (
-        (Weights(f"{folder}/config.json", repo, APACHE), Weights(f"{folder}/model.safetensors", repo, APACHE)),
-        (Weights(f"{folder}/sam2.1_hiera_{size.replace('-', '_')}.pt", repo, APACHE),),
+        (
+            Weights(f"{folder}/config.json", repo, APACHE),
+            Weights(f"{folder}/model.safetensors", repo, APACHE, about_bytes=about),
+        ),
+        (Weights(f"{folder}/{checkpoint}", repo, APACHE, about_bytes=about),),
     )
 
 
-SETS = tuple(files for size in SIZES for files in _published(size.name))
+SETS = tuple(files for size in SIZES for files in _published(size))
 
 
 def memory_need(canvas: Canvas, frames: int, precision: str) -> int:
     """Peak bytes of device memory; neither canvas nor frames matter, since every frame is seen at 1024 x 1024."""
     del canvas, frames
     width = 2 if precision == "bf16" else 4
-    return DRIVER_BYTES + PARAMETERS * width + ACTIVATION_BYTES * width // 4
+    return DRIVER_BYTES + SIZES[0].parameters * width + ACTIVATION_BYTES * width // 4
 
 
 PRESETS = (Preset("full", SIDE * SIDE, memory_need(Canvas(SIDE, SIDE), 1, "fp32")),)

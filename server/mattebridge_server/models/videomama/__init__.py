@@ -94,16 +94,18 @@ class VideoMaMa(Model):
         return self._memory.counters() if self._memory else Counters()
 
     def forget(self) -> None:
-        """Empty the caches, for measurements and for a host that is short of memory."""
+        """Empty the caches and give unused device memory back: where memory ran out, the next try starts from there."""
         if self._memory is not None:
             self._memory.clear()
+            release_device_memory()
 
     def run(self, window: Window, params: Mapping[str, ParamValue], checkpoint: Checkpoint) -> Iterator[FrameResult]:
         """The whole window is computed before its first frame is yielded."""
         if self._runner is None:
             raise EngineFailed("VideoMaMa was run before it was loaded")
         with reproducible(self._device):
-            alphas = self._runner.run(window, int(params.get("seed", DEFAULT_SEED)), checkpoint)
+            seed, compiled = int(params.get("seed", DEFAULT_SEED)), bool(params.get("compile", False))
+            alphas = self._runner.run(window, seed, compiled, checkpoint)
         wanted = set(window.wanted)
         for number, alpha in zip(window.numbers, alphas, strict=True):
             if number in wanted:

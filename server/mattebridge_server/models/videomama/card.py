@@ -70,6 +70,11 @@ CARD = ModelCard(
         Param(
             "seed", 42, "Seed of the noise; another seed gives another, equally likely alpha.", low=0, high=2**31 - 1
         ),
+        Param(
+            "compile",
+            False,
+            "Compile the VAE for the shot's canvas: faster for a long shot, after a minute or more at the first one.",
+        ),
     ),
     weights=(
         Weights(f"{UNET}/config.json", "SammyLim/VideoMaMa", LICENCE, 937, md5="732de45e5120d83002ba6c79ae69be34"),

@@ -58,6 +58,7 @@ class Memory:
     def __init__(self, latent_bytes: int, result_bytes: int) -> None:
         self._latents: ByteCache[LatentKey, Tensor] = ByteCache(latent_bytes, lambda t: t.nelement() * t.element_size())
         self._windows: ByteCache[WindowKey, NDArray[np.float32]] = ByteCache(result_bytes, lambda a: a.nbytes)
+        self._fresh: dict[LatentKey, Tensor] = {}
         self._counts = dict.fromkeys(Counters.__dataclass_fields__, 0)
 
     def counters(self) -> Counters:
@@ -65,13 +66,20 @@ class Memory:
         return Counters(**self._counts)
 
     def latent(self, key: LatentKey, compute: Callable[[], Tensor]) -> Tensor:
-        """The latent of ``key``, (1, 4, h, w) on the host, computed if it is not held."""
+        """The latent of ``key``, (1, 4, h, w) on the host, or where it is being computed until `settle`."""
         held = self._latents.get(key)
+        if held is None:
+            held = self._fresh.get(key)
         self._counts[f"{key.kind}_latents_{'computed' if held is None else 'reused'}"] += 1
         if held is None:
-            held = compute().to("cpu")
-            self._latents.put(key, held)
+            held = self._fresh[key] = compute()
         return held
+
+    def settle(self) -> None:
+        """Bring new latents to the host. The only wait for the device between two windows' first kernels."""
+        for key, latent in self._fresh.items():
+            self._latents.put(key, latent.to("cpu"))
+        self._fresh.clear()
 
     def window(self, key: WindowKey, compute: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
         """Alpha of a window, (F, H, W) float32, computed if it is not held."""

@@ -19,8 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mattebridge_server.models.videomama import fused
 from mattebridge_server.models.videomama.card import DECODE_GROUP
-from mattebridge_server.models.videomama.decode import decode_group
+from mattebridge_server.models.videomama.decode import PLAIN, decode_group
 
 TIMESTEP = 1
 FPS, MOTION_BUCKET, NOISE_AUGMENTATION = 7.0, 127.0, 0.0
@@ -44,15 +45,21 @@ class Network:
         return int(self.vae.config.latent_channels)
 
 
+def posterior_mean(vae: Any, centred: Tensor) -> Tensor:
+    """The VAE's encoding of one image: (1, 3, H, W) in -1..1 -> (1, 4, h, w)."""
+    mean: Tensor = vae.encode(centred).latent_dist.mode()
+    return mean
+
+
 @torch.inference_mode()
-def encode(network: Network, image: Tensor) -> Tensor:
+def encode(network: Network, image: Tensor, *, compiled: bool = False) -> Tensor:
     """Latent of one image: (1, 3, H, W) float32 in 0..1 on any device -> (1, 4, h, w), the posterior's mean.
 
-    Always one frame: a batch gives other bits.
+    Always one frame: a batch gives other bits. Nothing waits for the device.
     """
+    mean_of = fused.encoder() if compiled else posterior_mean
     centred = image.to(network.device, torch.float32).mul(2.0).sub_(1.0)
-    latent: Tensor = network.vae.encode(centred.to(network.encode_dtype)).latent_dist.mode()
-    return latent.to(network.dtype)
+    return mean_of(network.vae, centred.to(network.encode_dtype)).to(network.dtype)
 
 
 @torch.inference_mode()
@@ -68,22 +75,28 @@ def denoise(network: Network, noise: Tensor, plates: Tensor, masks: Tensor) -> T
 
 
 @torch.inference_mode()
-def decode(network: Network, latents: Tensor) -> Iterator[Tensor]:
-    """Alpha of each group of eight frames in turn: (F, 4, h, w) -> (up to 8, H, W) float32 in 0..1 on the host."""
+def decode(network: Network, latents: Tensor, *, compiled: bool = False) -> Iterator[Tensor]:
+    """Alpha of each group of eight frames in turn: (F, 4, h, w) -> (up to 8, H, W) float32 in 0..1 on the device.
+
+    Nothing waits for the device. ``compiled`` holds for whole groups only.
+    """
     for group in torch.split(latents, DECODE_GROUP):
-        images = decode_group(network.vae.decoder, group)
-        yield images.float().mul_(0.5).add_(0.5).clamp_(0.0, 1.0).mean(dim=1).cpu()
+        whole = group.shape[0] == DECODE_GROUP
+        images = decode_group(network.vae.decoder, group, fused.layers() if compiled and whole else PLAIN)
+        yield images.float().mul_(0.5).add_(0.5).clamp_(0.0, 1.0).mean(dim=1)
 
 
-def refine(network: Network, frames: Tensor, masks: Tensor, noise: Tensor) -> Tensor:
+def refine(network: Network, frames: Tensor, masks: Tensor, noise: Tensor, *, compiled: bool = False) -> Tensor:
     """Alpha of one window: frames (F, 3, H, W) and masks (F, 1, H, W) float32 in 0..1, noise (F, 4, h, w).
 
     Returns (F, H, W) float32 in 0..1 on the host. A pure function: nothing is cached, nothing is drawn.
     """
-    plates = torch.cat([encode(network, frame[None]) for frame in frames])
-    mask_latents = torch.cat([encode(network, mask[None].expand(1, 3, -1, -1)) for mask in masks])
+    triple = masks.expand(-1, 3, -1, -1)
+    plates, mask_latents = (
+        torch.cat([encode(network, image[None], compiled=compiled) for image in images]) for images in (frames, triple)
+    )
     latents = denoise(network, noise, plates, mask_latents)
-    return torch.cat(list(decode(network, latents)))
+    return torch.cat(list(decode(network, latents, compiled=compiled))).cpu()
 
 
 @contextmanager

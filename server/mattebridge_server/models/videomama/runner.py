@@ -1,11 +1,12 @@
 """One window through VideoMaMa: latents from the cache or the encoder, one step of the UNet, decode in groups of eight.
 
-At any time at most one frame's pixels are held; what waits for the UNet are latents.
+What waits for the UNet are latents. While the device encodes one frame, the host prepares the next.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -25,6 +26,17 @@ MAX_FRAMES = 24
 Float32 = NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class _Take:
+    """One run of one window. ``profile`` keeps apart in the caches what does not have the same bits."""
+
+    window: Window
+    seed: int
+    compiled: bool
+    checkpoint: Checkpoint
+    profile: str
+
+
 class WindowRunner:
     """Runs windows on one loaded network. ``profile`` identifies it in cache keys."""
 
@@ -35,7 +47,7 @@ class WindowRunner:
         self._precision = precision
         self._profile = profile
 
-    def run(self, window: Window, seed: int, checkpoint: Checkpoint) -> Float32:
+    def run(self, window: Window, seed: int, compiled: bool, checkpoint: Checkpoint) -> Float32:
         """Alpha of all frames of the window, (F, H, W) float32 in 0..1, in the order of ``window.numbers``.
 
         Raises `InputError` for a window or a canvas that the network cannot take, `OutOfMemory`, and what
@@ -46,62 +58,70 @@ class WindowRunner:
             raise InputError(
                 f"VideoMaMa takes 1 to {MAX_FRAMES} frames at once, not {len(numbers)}", remedy="Split the shot."
             )
+        take = _Take(window, seed, compiled, checkpoint, f"{self._profile}/compiled" if compiled else self._profile)
         keys = tuple((n, window.plate_key(n), window.mask_key(n)) for n in numbers)
         if all(plate for _, plate, _ in keys):
-            return self._memory.window(
-                WindowKey(self._profile, seed, keys), lambda: self._compute(window, seed, checkpoint)
-            )
-        return self._compute(window, seed, checkpoint)
+            return self._memory.window(WindowKey(take.profile, seed, keys), lambda: self._compute(take))
+        return self._compute(take)
 
-    def _compute(self, window: Window, seed: int, checkpoint: Checkpoint) -> Float32:
-        plates, masks, canvas = self._encode(window, checkpoint)
-        frames = len(window.numbers)
-        need = memory_need(canvas, frames, self._precision)
-        _, channels, height, width = plates.shape
-        noise = torch.from_numpy(np.stack([frame_noise(n, channels, height, width, seed) for n in window.numbers]))
-        with memory_errors(f"VideoMaMa at {canvas.width}x{canvas.height}", need):
-            checkpoint("network")
-            latents = net.denoise(self._network, noise, plates, masks)
-            with net.unet_parked(self._network, self._must_park(canvas, frames)):
-                return np.concatenate([group.numpy() for group in self._decode(latents, checkpoint)])
+    def _compute(self, take: _Take) -> Float32:
+        """Every step is handed to the device before the first result is waited for."""
+        numbers = take.window.numbers
+        try:
+            plates, masks, canvas = self._encode(take)
+            _, channels, height, width = plates.shape
+            noise = np.stack([frame_noise(n, channels, height, width, take.seed) for n in numbers])
+            need = memory_need(canvas, len(numbers), self._precision)
+            with memory_errors(f"VideoMaMa at {canvas.width}x{canvas.height}", need):
+                take.checkpoint("network")
+                latents = net.denoise(self._network, torch.from_numpy(noise), plates, masks)
+                with net.unet_parked(self._network, self._must_park(canvas, len(numbers))):
+                    groups = list(self._decode(latents, take))
+                    return np.concatenate([group.cpu().numpy() for group in groups])
+        finally:
+            self._memory.settle()
 
-    def _decode(self, latents: Tensor, checkpoint: Checkpoint) -> Iterator[Tensor]:
-        groups = net.decode(self._network, latents)
+    def _decode(self, latents: Tensor, take: _Take) -> Iterator[Tensor]:
+        groups = net.decode(self._network, latents, compiled=take.compiled)
         while True:
-            checkpoint("decode")
+            take.checkpoint("decode")
             group = next(groups, None)
             if group is None:
                 return
             yield group
 
-    def _encode(self, window: Window, checkpoint: Checkpoint) -> tuple[Tensor, Tensor, Canvas]:
+    def _encode(self, take: _Take) -> tuple[Tensor, Tensor, Canvas]:
         plates, masks = [], []
         canvas: Canvas | None = None
-        for number in window.numbers:
-            checkpoint("encode")
-            plate = window.plate(number)
+        for number in take.window.numbers:
+            take.checkpoint("encode")
+            plate = take.window.plate(number)
             canvas = self._check_plate(plate, number, canvas)
             with memory_errors(f"VideoMaMa at {canvas.width}x{canvas.height}", memory_need(canvas, 1, self._precision)):
-                plates.append(self._plate_latent(window, number, plate))
-                masks.append(self._mask_latent(window, number, canvas))
+                plates.append(self._plate_latent(take, number, plate))
+                masks.append(self._mask_latent(take, number, canvas))
         assert canvas is not None
-        return torch.cat(plates), torch.cat(masks), canvas
+        return self._stacked(plates), self._stacked(masks), canvas
 
-    def _plate_latent(self, window: Window, number: int, plate: Float32) -> Tensor:
-        content = content_key(window.plate_key(number), plate)
-        key = LatentKey(self._profile, "plate", content, plate.shape[0], plate.shape[1])
-        return self._memory.latent(key, lambda: net.encode(self._network, to_image(plate)))
+    def _stacked(self, latents: list[Tensor]) -> Tensor:
+        """F times (1, 4, h, w), some on the host and some on the device -> (F, 4, h, w) on the device."""
+        return torch.cat([latent.to(self._network.device) for latent in latents])
 
-    def _mask_latent(self, window: Window, number: int, canvas: Canvas) -> Tensor:
-        mask = window.mask(number)
+    def _plate_latent(self, take: _Take, number: int, plate: Float32) -> Tensor:
+        content = content_key(take.window.plate_key(number), plate)
+        key = LatentKey(take.profile, "plate", content, plate.shape[0], plate.shape[1])
+        return self._memory.latent(key, lambda: net.encode(self._network, to_image(plate), compiled=take.compiled))
+
+    def _mask_latent(self, take: _Take, number: int, canvas: Canvas) -> Tensor:
+        mask = take.window.mask(number)
         shape = (canvas.height, canvas.width)
         if mask is not None and mask.shape != shape:
             raise FrameError(f"the mask is {mask.shape}, the plate {shape}", frame=number)
         hard = np.zeros(shape, np.float32) if mask is None else binarise(mask)
         # All empty masks share one latent, whatever key they came with.
-        content = content_key(window.mask_key(number), hard) if hard.any() else EMPTY
-        key = LatentKey(self._profile, "mask", content, *shape)
-        return self._memory.latent(key, lambda: net.encode(self._network, to_image(hard)))
+        content = content_key(take.window.mask_key(number), hard) if hard.any() else EMPTY
+        key = LatentKey(take.profile, "mask", content, *shape)
+        return self._memory.latent(key, lambda: net.encode(self._network, to_image(hard), compiled=take.compiled))
 
     def _check_plate(self, plate: Float32, number: int, canvas: Canvas | None) -> Canvas:
         if plate.ndim != 3 or plate.shape[2] != 3:

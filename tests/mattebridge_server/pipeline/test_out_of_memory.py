@@ -1,0 +1,110 @@
+"""When memory runs out in spite of the figures: the window again, then the whole shot smaller, each step told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from mattebridge.errors import OutOfMemory
+from mattebridge.messages import Done, FrameDone, Warning_
+from mattebridge_server.engine import local
+from mattebridge_server.engine.shelf import Shelf
+from mattebridge_server.models.base import Checkpoint, FrameResult, Model, ModelCard, ParamValue, Preset, Window
+from mattebridge_server.models.registry import Registry, load_registry
+
+from .conftest import SmallShot
+
+ShotOf = Callable[..., SmallShot]
+
+
+class Hungry(Model):
+    """Gives the mask back, and runs out of memory on canvases above ``most_pixels``, or ``stumbles`` times."""
+
+    card: ClassVar[ModelCard] = ModelCard(
+        name="hungry",
+        title="Hungry",
+        summary="",
+        licence="MIT",
+        temporal="window",
+        plate_state="display",
+        version="1",
+        window=3,
+        stride=2,
+        presets=(Preset("small", 64 * 64, 1), Preset("medium", 128 * 128, 1), Preset("large", 192 * 192, 1)),
+        preflight=False,
+    )
+    most_pixels: ClassVar[int] = 10**9
+    stumbles: ClassVar[int] = 0
+    forgotten: ClassVar[int] = 0
+
+    def forget(self) -> None:
+        type(self).forgotten += 1
+
+    def run(self, window: Window, params: Mapping[str, ParamValue], checkpoint: Checkpoint) -> Iterator[FrameResult]:
+        for number in window.wanted:
+            checkpoint("hungry")
+            mask = window.mask(number)
+            assert mask is not None
+            if mask.size > self.most_pixels:
+                raise OutOfMemory(f"a canvas of {mask.shape[1]}x{mask.shape[0]} is too much")
+            if self.stumbles and number == window.numbers[1]:
+                type(self).stumbles -= 1
+                raise OutOfMemory("somebody else took the memory")
+            yield FrameResult(number, mask)
+
+
+@pytest.fixture
+def hungry(monkeypatch: pytest.MonkeyPatch) -> type[Hungry]:
+    registry = Registry({**load_registry().classes, "hungry": Hungry}, {})
+    monkeypatch.setattr(local, "Shelf", lambda device, folders: Shelf(device, folders, registry))
+    Hungry.most_pixels, Hungry.stumbles, Hungry.forgotten = 10**9, 0, 0
+    return Hungry
+
+
+@pytest.fixture
+def shot(shot_of: ShotOf) -> SmallShot:
+    return shot_of(range(1, 6), width=160, height=160)
+
+
+def run(shot: SmallShot, out: str = "out/a.####.exr", plan: bytes = b"", **fields: Any) -> Done:
+    return shot.run(out, plan, model="hungry", params={"roi": False}, **fields)
+
+
+def told(shot: SmallShot) -> list[str]:
+    return [event.code for event in shot.events if isinstance(event, Warning_) and event.code not in ("PLAN", "MASK")]
+
+
+def test_a_window_is_tried_again_with_the_caches_empty(shot: SmallShot, hungry: type[Hungry]) -> None:
+    run(shot, "calm/a.####.exr")
+    assert told(shot) == [] and hungry.forgotten == 0
+    hungry.stumbles = 1
+    assert run(shot).written == 5
+    assert told(shot) == ["CACHES_FREED"] and hungry.forgotten == 1
+    for frame in shot.frames:
+        assert np.array_equal(shot.alpha("out/a.####.exr", frame), shot.alpha("calm/a.####.exr", frame))
+
+
+def test_what_still_does_not_fit_runs_at_a_smaller_canvas_for_the_whole_shot(
+    shot: SmallShot, hungry: type[Hungry]
+) -> None:
+    hungry.most_pixels = 64 * 64
+    done = run(shot, preset="large", fallback=True)
+    assert done.written == 5 and done.facts["canvas"] == "64x64"
+    assert told(shot) == ["CACHES_FREED", "SMALLER_CANVAS"] * 2, "large, medium, small"
+    last = [e.message for e in shot.events if isinstance(e, Warning_) and e.code == "SMALLER_CANVAS"][-1]
+    assert "is too much" in last and "preset small" in last
+    assert {event.frame for event in shot.events if isinstance(event, FrameDone)} == set(shot.frames)
+
+
+@pytest.mark.parametrize("fallback", [False, True])
+def test_without_leave_or_under_a_plan_it_fails_and_says_why(
+    shot: SmallShot, hungry: type[Hungry], fallback: bool
+) -> None:
+    plan = str(run(shot, kind="plan", preset="large").facts["plan"]).encode() if fallback else b""
+    hungry.most_pixels = 64 * 64
+    with pytest.raises(OutOfMemory, match="too much"):
+        run(shot, plan=plan, preset="large", fallback=fallback)
+    assert told(shot) == ["CACHES_FREED"]
