@@ -47,7 +47,13 @@ class Soak:
 
     def run(self, minutes: float) -> None:
         self.broker.start(
-            policy={"attempts": 50, "engine_lost_s": 3.0, "cancel_grace_s": 2.0, "client_jobs": 64},
+            policy={
+                "attempts": 50,
+                "start_attempts": 50,
+                "engine_lost_s": 3.0,
+                "cancel_grace_s": 2.0,
+                "client_jobs": 64,
+            },
             limits={"beat_s": 1.0},
             config={"lease_s": 20.0, "most_losses": 10_000},
         )

@@ -139,7 +139,7 @@ class Scheduler:
         engine.heard = now
         if engine.state != "starting":
             return []
-        engine.state, engine.since = "idle", now
+        engine.state, engine.since, engine.came_up, engine.failed_starts = "idle", now, True, 0
         return self._assign(now)
 
     def engine_beat(self, now: float, name: str) -> None:
@@ -175,17 +175,17 @@ class Scheduler:
     def engine_died(self, now: float, name: str, reason: str) -> list[Instruction]:
         """The engine's process ended, for whatever reason."""
         engine = self.engines[name]
-        starting, blameless = engine.state == "starting", engine.blameless
-        job = self.jobs.get(engine.job)
+        blameless, job = engine.blameless, self.jobs.get(engine.job)
         engine.state, engine.job, engine.since, engine.blameless = "down", "", now, False
         engine.failures += not blameless
+        engine.failed_starts += not blameless and not engine.came_up
         engine.restarts += 1
         pause = self.policy.backoff_s * 2.0 ** max(engine.failures - 1, 0) if engine.failures else 0.0
         engine.start_at = None if self.draining else now + min(pause, self.policy.backoff_longest_s)
         done: list[Instruction] = []
         if job is not None:
             done += self._bereave(now, job, reason, blameless)
-        if starting and engine.failures >= self.policy.start_attempts:
+        if not engine.came_up and engine.failed_starts >= self.policy.start_attempts:
             done += self._give_up(reason)
         return [*done, *self._assign(now)]
 
@@ -296,6 +296,7 @@ class Scheduler:
         policy = self.policy
         if engine.state == "down" and engine.start_at is not None and now >= engine.start_at:
             engine.state, engine.since, engine.heard, engine.start_at = "starting", now, now, None
+            engine.came_up = False
             return [StartEngine(engine.name)]
         if engine.state == "starting" and now - engine.since >= policy.engine_start_s:
             return self._kill(engine, f"not ready after {policy.engine_start_s:g} s", blameless=False)

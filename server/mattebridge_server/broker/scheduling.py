@@ -122,7 +122,11 @@ class Job:
 
 @dataclass
 class Engine:
-    """One engine child as the scheduler sees it."""
+    """One engine child as the scheduler sees it.
+
+    ``failures`` are deaths since it was last stable: they set the pause. ``failed_starts`` are those in a row that came
+    before it was ready: they say when to stop hoping.
+    """
 
     name: str
     state: EngineState = "down"
@@ -130,6 +134,8 @@ class Engine:
     since: float = 0.0
     heard: float = 0.0
     start_at: float | None = 0.0
+    came_up: bool = False
     failures: int = 0
+    failed_starts: int = 0
     restarts: int = 0
     blameless: bool = False

@@ -17,7 +17,7 @@ import msgspec
 import zmq
 import zmq.asyncio
 
-from mattebridge.errors import AuthRefused, MatteBridgeError
+from mattebridge.errors import AuthRefused, MatteBridgeError, OutputFailed
 from mattebridge.messages import PROTOCOL_MAJOR, PROTOCOL_MINOR, TERMINAL, Rejected, Welcome
 
 from ..crashpoints import reach
@@ -30,7 +30,7 @@ from .desk import About, Desk
 from .floor import Floor
 from .giving import Giving
 from .jobs import JobBook, error_info
-from .journal import Journal
+from .journal import Change, Journal
 from .metrics import serve_metrics
 from .pixels import Pixels
 from .recovery import prune, recover
@@ -45,6 +45,7 @@ log = logging.getLogger("mattebridge.broker")
 
 TICK_S = 0.25
 PRUNE_EVERY_S = 600.0
+COMMIT_RETRY_S = 1.0
 REPLAY_ROWS = 500
 
 
@@ -75,6 +76,8 @@ class Service:
         self.engines = Engines(config, self._from_engine, self._engine_died)
         self.helper = PathHelper(config, self._checked, self._unanswered)
         self.endpoints: list[str] = []
+        self.stuck = ""
+        """Why nothing can be committed at present; empty while the journal can be written."""
         self._dirty = asyncio.Event()
         self._uploads: dict[str, asyncio.Lock] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -211,11 +214,32 @@ class Service:
             self._dirty.clear()
             changes, effects = self.out.take()
             if changes:
-                await asyncio.to_thread(self.journal.commit, changes)
+                await self._commit(changes)
             for effect in effects:
                 await self._perform(effect)
             if self.floor.scheduler.drained() and not self.out.effects and not self.out.changes:
                 self._stopped.set()
+
+    async def _commit(self, changes: Sequence[Change]) -> None:
+        """Make the changes durable, however long the disk refuses them: until then nobody is told anything.
+
+        Raises `OutputFailed` where the disk still refuses once the server is to stop; what was told is on the disk.
+        """
+        while True:
+            try:
+                await asyncio.to_thread(self.journal.commit, changes)
+            except OutputFailed as error:
+                if self.floor.scheduler.draining:
+                    raise
+                if not self.stuck:
+                    log.error("everything waits: %s", error, extra={"code": error.code})
+                self.stuck = str(error)
+                await asyncio.sleep(COMMIT_RETRY_S)
+            else:
+                if self.stuck:
+                    log.info("the journal can be written again; everything goes on")
+                self.stuck = ""
+                return
 
     async def _perform(self, effect: do.Effect) -> None:
         if isinstance(effect, do.Send):
@@ -287,6 +311,7 @@ class Service:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             self._fault = task.exception()
+            log.critical("the broker ends: %s", self._fault, exc_info=self._fault)
             self._stopped.set()
 
 

@@ -216,6 +216,36 @@ def test_when_no_engine_comes_up_jobs_fail_with_the_reason():
     assert "no driver" in end.error.message
 
 
+def test_a_start_that_never_ends_counts_as_one_that_failed():
+    scheduler = Scheduler(Policy(start_attempts=2, engine_start_s=300, backoff_s=1), ["gpu"])
+    scheduler.submit(0, "job")
+    now = 0.0
+    for _ in range(2):
+        assert [type(one) for one in scheduler.tick(now)] == [StartEngine]
+        now += 300
+        assert [type(one) for one in scheduler.tick(now)] == [KillEngine]
+        done = scheduler.engine_died(now, "gpu", "not ready after 300 s")
+        now = scheduler.next_due()
+    (end,) = done
+    assert "not ready after 300 s" in end.error.message
+
+
+def test_only_starts_that_fail_in_a_row_mean_that_no_engine_comes_up():
+    """An engine that came up and died at its work is not one that does not start, however often that was."""
+    scheduler = Scheduler(Policy(start_attempts=2, attempts=99, backoff_s=1), ["gpu"])
+    scheduler.submit(0, "job")
+    now = 0.0
+    for _ in range(4):
+        scheduler.tick(now)
+        assert [type(one) for one in scheduler.engine_ready(now, "gpu")] == [Run]
+        assert [type(one) for one in scheduler.engine_died(now, "gpu", "SIGSEGV")] == [Requeue]
+        now = scheduler.next_due()
+        scheduler.tick(now)
+        assert scheduler.engine_died(now, "gpu", "no driver") == []
+        now = scheduler.next_due()
+    assert "job" in scheduler.jobs
+
+
 def test_silence_is_a_hang_and_a_long_step_with_beats_is_not():
     scheduler = ready(Policy(engine_lost_s=30))
     submit(scheduler, 0, "job")
