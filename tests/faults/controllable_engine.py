@@ -102,6 +102,8 @@ class Engine:
                         return self.interrupted(job, written)
                     written += 1
                 self.tell(job, frame, frame in kept)
+            if any(frame not in kept for frame in window):
+                reach("window-after", window[0])
         facts: dict[str, bool | int | float | str] = {"attempt": job.attempt}
         return wire.JobEnded(key=key, outcome="done", written=written, kept=len(kept), facts=facts, plan=job.plan)
 

@@ -97,6 +97,20 @@ def test_a_missing_a_deep_a_colourless_and_a_smaller_frame(served, folder):
     assert isinstance(verdict(client, job, "good"), m.Done)
 
 
+def test_a_picture_that_kills_its_reader_is_named(broker, folder):
+    """No file is known that kills OpenImageIO, so the engine kills itself where it begins to read the picture."""
+    job = make_shot(folder / "shot", range(1001, 1013))
+    crash = {"MATTEBRIDGE_CRASH_AT": "read-before@1007"}
+    client = start_real(broker, policy={"attempts": 2}, environment=crash)
+    client.submit("job", **job)
+    failed = client.end_of("job", 60)
+    assert (failed.error.code, failed.error.frame) == ("POISON", 1007)
+    assert failed.error.file in {f"{folder}/shot/plate.1007.exr", f"{folder}/shot/mask.1007.exr"}
+    assert f"while it was reading {failed.error.file}" in failed.error.message
+    client.submit("without it", **{**job, "frames": "1001-1004"})
+    assert client.status().state in ("ready", "starting")
+
+
 @pytest.mark.skipif(not os.environ.get("MATTEBRIDGE_CORPUS"), reason="MATTEBRIDGE_CORPUS names no folder")
 def test_every_file_of_a_corpus_has_a_result_or_a_typed_error(served, folder):
     client, job = served

@@ -275,6 +275,7 @@ class Service:
     def _send(self, peer: do.Peer, message: Any, blobs: Sequence[bytes] = ()) -> None:
         reach("event-before-send", getattr(message, "frame", None))
         self.sockets.send(peer, [*encode(message), *blobs])
+        reach("event-after-send", getattr(message, "frame", None))
 
     async def _replay(self, effect: do.Replay) -> None:
         """Events out of the journal, a few hundred at a time; the terminal one waits for the job's pictures."""

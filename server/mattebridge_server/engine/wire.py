@@ -90,6 +90,14 @@ class JobStep(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     frames: tuple[int, ...] = ()
 
 
+class Reading(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """A picture is about to be read (``begun``), or was: if the engine dies between, the picture may have killed it."""
+
+    file: str
+    frame: int
+    begun: bool
+
+
 class JobFrame(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     key: str
     frame: int
@@ -168,7 +176,7 @@ class JobChecked(msgspec.Struct, frozen=True, tag=True, kw_only=True):
 
 
 ToEngine = Setup | RunJob | StopJob | Quit
-FromEngine = Ready | JobStarted | JobStep | JobFrame | JobResult | JobWarning | JobProgress | JobEnded | Beat
+FromEngine = Ready | JobStarted | JobStep | Reading | JobFrame | JobResult | JobWarning | JobProgress | JobEnded | Beat
 ToHelper = Setup | CheckJob | Quit
 FromHelper = Ready | JobChecked | Beat
 

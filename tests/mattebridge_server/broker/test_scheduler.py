@@ -11,6 +11,7 @@ from mattebridge_server.broker.scheduling import (
     End,
     Interrupt,
     KillEngine,
+    Picture,
     Policy,
     Refusal,
     Requeue,
@@ -186,6 +187,22 @@ def test_a_window_that_kills_the_engine_three_times_is_poison_and_others_are_not
             now = scheduler.next_due()
             assert scheduler.tick(now) == [StartEngine("gpu")]
             assert scheduler.engine_ready(now, "gpu")[0].key == "job"
+
+
+def test_a_picture_that_was_read_at_every_death_is_named_whatever_window_was_run():
+    scheduler = ready(Policy(attempts=3, start_attempts=99))
+    submit(scheduler, 0, "job")
+    killer, innocent = Picture("/p.1007.exr", 1007), Picture("/p.1005.exr", 1005)
+    for now, window in ((0, 4), (100, 5), (200, 6)):
+        scheduler.engine_step(now, "gpu", "job", window, (1001 + window,))
+        done = scheduler.engine_died(now, "gpu", "SIGSEGV", [killer, innocent] if window == 4 else [killer])
+        if window < 6:
+            scheduler.tick(now + 50)
+            scheduler.engine_ready(now + 50, "gpu")
+    (end,) = done
+    assert isinstance(end.error, PoisonFrame)
+    assert (end.error.file, end.error.frame) == ("/p.1007.exr", 1007)
+    assert end.error.message == "the engine died 3 times while it was reading /p.1007.exr: SIGSEGV"
 
 
 def test_the_pause_before_a_restart_grows_and_is_forgotten_by_a_stable_engine():
