@@ -27,6 +27,8 @@ HERE = Path(__file__).parent
 ENGINE = [sys.executable, str(HERE / "controllable_engine.py")]
 HELPER = [sys.executable, str(HERE / "controllable_helper.py")]
 Answer = TypeVar("Answer")
+PATIENCE_S = 40.0
+"""How long a test waits before it fails. No promise: those have times of their own, and a busy machine is slow."""
 
 
 class Broker:
@@ -102,12 +104,12 @@ class Broker:
         self.process.kill()
         self.process.communicate()
 
-    def wait(self, timeout_s: float = 20.0) -> int:
+    def wait(self, timeout_s: float = PATIENCE_S) -> int:
         assert self.process is not None
         self.process.communicate(timeout=timeout_s)
         return self.process.returncode
 
-    def stop(self, timeout_s: float = 20.0) -> int:
+    def stop(self, timeout_s: float = PATIENCE_S) -> int:
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
         return self.wait(timeout_s)
@@ -199,7 +201,7 @@ class Client:
         self,
         kind: type[Answer] | tuple[type[Any], ...],
         where: Callable[[Any], bool] = lambda message: True,
-        timeout_s: float = 10.0,
+        timeout_s: float = PATIENCE_S,
     ) -> Answer:
         """The next message of a kind, from those kept or from the socket; the others are kept."""
         for index, (message, blobs) in enumerate(self.kept):
@@ -219,7 +221,7 @@ class Client:
         raise AssertionError(f"no {kind} within {timeout_s} s; came: {[message for message, _ in self.kept]}")
 
     def ask(
-        self, message_type: type[Any], *blobs: bytes, kind: Any = None, timeout_s: float = 10.0, **fields: Any
+        self, message_type: type[Any], *blobs: bytes, kind: Any = None, timeout_s: float = PATIENCE_S, **fields: Any
     ) -> Any:
         """Send a request with the next number and return its answer."""
         self.number += 1
@@ -230,13 +232,13 @@ class Client:
         )  # fmt: skip
         return self.expect(answers, lambda message: message.request == number, timeout_s)
 
-    def submit(self, key: str = "", plan: bytes = b"", **fields: Any) -> Any:
+    def submit(self, key: str = "", plan: bytes = b"", *, timeout_s: float = PATIENCE_S, **fields: Any) -> Any:
         job = request(**fields)
         blobs = (plan,) if plan else ()
         key = key or secrets.token_hex(8)
-        return self.ask(m.Submit, *blobs, key=key, job=job, boot_id=self.boot_id)
+        return self.ask(m.Submit, *blobs, timeout_s=timeout_s, key=key, job=job, boot_id=self.boot_id)
 
-    def end_of(self, key: str, timeout_s: float = 30.0) -> Any:
+    def end_of(self, key: str, timeout_s: float = 2 * PATIENCE_S) -> Any:
         """The job's terminal event."""
         return self.expect(m.TERMINAL, lambda message: message.key == key, timeout_s)
 
@@ -244,7 +246,7 @@ class Client:
         report: m.StatusReport = self.ask(m.Status, finished=finished, limit=10_000)
         return report
 
-    def models_up(self, timeout_s: float = 60.0) -> tuple[m.ModelInfo, ...]:
+    def models_up(self, timeout_s: float = 2 * PATIENCE_S) -> tuple[m.ModelInfo, ...]:
         """Wait until an engine has told its models."""
         described: m.Described = self.ask(m.Describe, timeout_s=timeout_s)
         return described.models
@@ -267,7 +269,7 @@ def request(**fields: Any) -> m.JobRequest:
     return m.JobRequest(**known)
 
 
-def until(ask: Callable[[], Answer | None], timeout_s: float = 15.0, every_s: float = 0.01) -> Answer:
+def until(ask: Callable[[], Answer | None], timeout_s: float = PATIENCE_S, every_s: float = 0.01) -> Answer:
     """Ask until there is an answer that is true; the test fails when there is none in time."""
     end = time.monotonic() + timeout_s
     while True:

@@ -26,9 +26,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 import psutil
 from controllable_engine import content
 from fault_bench import Broker, Client
+from real_shot import damages, make_shot, start_real
 
 from mattebridge import messages as m
 
+PATIENCE_S = 30.0
+CROWD = 24
 POINTS = ("window-before", "temporary-before", "rename-before", "rename-after")
 JOURNAL = ("journal-before-commit", "journal-after-commit", "event-before-send")
 
@@ -42,8 +45,11 @@ class Soak:
         self.tally: Counter[str] = Counter()
         self.broken: list[str] = []
         self.over = threading.Event()
+        self.moved = threading.Event()
         self.up = threading.Lock()
         self.threads = [threading.Thread(target=self.guard, args=(self.client, n)) for n in range(clients)]
+        if clients:
+            self.threads.append(threading.Thread(target=self.guard, args=(self.pictures,)))
 
     def run(self, minutes: float) -> None:
         self.broker.start(
@@ -51,11 +57,14 @@ class Soak:
                 "attempts": 50,
                 "start_attempts": 50,
                 "engine_lost_s": 3.0,
+                "engine_start_s": 20.0,
                 "cancel_grace_s": 2.0,
+                "backoff_longest_s": 1.0,
                 "client_jobs": 64,
             },
             limits={"beat_s": 1.0},
             config={"lease_s": 20.0, "most_losses": 10_000},
+            queue_jobs=CROWD // 2,
         )
         for thread in self.threads:
             thread.start()
@@ -63,8 +72,12 @@ class Soak:
         chance = random.Random(self.seed)
         told = time.monotonic()
         while time.monotonic() < end and not self.broken:
-            time.sleep(chance.uniform(0.5, 4.0))
-            fault = chance.choice([self.kill_server, self.crash_server, self.kill_engine, self.stop_engine, self.noise])
+            self.moved.clear()
+            self.moved.wait(PATIENCE_S)  # a fault strikes a server that works, however slow the machine is
+            self.over.wait(chance.uniform(0.2, 3.0))
+            fault = chance.choice(
+                [self.kill_server, self.crash_server, self.kill_engine, self.stop_engine, self.noise, self.crowd]
+            )
             self.guard(fault, chance)
             if time.monotonic() - told > 60:
                 told = time.monotonic()
@@ -131,8 +144,71 @@ class Soak:
         if client:
             client.close()
 
+    def crowd(self, chance: random.Random) -> None:
+        """More jobs at once than there are places: each is taken or told to come back, and what is taken is ended."""
+        try:
+            with self.up:
+                client = self.broker.client()
+            keys = [f"crowd{chance.randrange(1 << 40)}" for _ in range(CROWD)]
+            answers = [client.submit(key, params={"step_s": 0.01}, timeout_s=5.0) for key in keys]
+            self.tally["told busy"] += sum(isinstance(answer, m.Busy) for answer in answers)
+            taken = [answer.key for answer in answers if isinstance(answer, m.Accepted)]
+            for key in taken:
+                client.ask(m.Cancel, key=key, timeout_s=5.0)
+            self.tally["crowds"] += 1
+        except AssertionError:
+            self.tally["connections lost"] += 1
+
     def alive(self) -> bool:
         return self.broker.process is not None and self.broker.process.poll() is None
+
+    # -- pictures --------------------------------------------------------------------------------------------------
+
+    def pictures(self) -> None:
+        """A second server with the program's own engine: damaged pictures, and kills while real results are made."""
+        chance, home = random.Random(f"{self.seed}/pictures"), Path(tempfile.mkdtemp(prefix="mb"))
+        broker = Broker(home)
+        try:
+            job = make_shot(home / "shot", range(1001, 1013))
+            client = start_real(broker, policy={"attempts": 50, "backoff_longest_s": 1.0})
+            client.submit("good", **job)
+            assert isinstance(client.end_of("good", PATIENCE_S * 4), m.Done), "the undisturbed run failed"
+            good = {path.name: path.read_bytes() for path in (home / "shot" / "out").iterdir()}
+            while not self.over.is_set():
+                self.picture_job(chance, broker, client, job, good)
+        finally:
+            broker.close()
+            shutil.rmtree(home, ignore_errors=True)
+
+    def picture_job(self, chance: random.Random, broker: Broker, client: Client, job: Any, good: Any) -> None:
+        """One shot: with a damaged plate it fails by name or succeeds, without one its bits are those of the first."""
+        self.tally["picture jobs"] += 1
+        key, frame = f"p{self.tally['picture jobs']}", chance.randrange(1001, 1013)
+        out, plate = broker.folder / key, Path(job["plate"].replace("####", str(frame)))
+        whole = plate.read_bytes()
+        damage, damaged = chance.choice([("", whole), *damages(whole).items()])
+        plate.write_bytes(damaged)
+        client.submit(key, **{**job, "out": f"{out}/matte.####.exr"})
+        if chance.random() < 0.3:
+            time.sleep(chance.uniform(0.0, 0.5))
+            for child in broker.children("mattebridge_server.engine"):
+                child.kill()
+                self.tally["picture engines killed"] += 1
+        ended = client.end_of(key, PATIENCE_S * 4)
+        client.kept.clear()
+        plate.write_bytes(whole)
+        if damage and isinstance(ended, m.Failed):
+            if (ended.error.code, ended.error.frame) != ("BAD_FRAME", frame):
+                self.broken.append(f"{key}: {damage} at {frame}: {ended.error}")
+            self.tally["damaged pictures named"] += 1
+        elif not isinstance(ended, m.Done):
+            self.broken.append(f"{key}: {ended}")
+        else:
+            made = {path.name: path.read_bytes() for path in out.glob("matte.*")}
+            if set(made) != set(good) or (not damage and made != good):
+                self.broken.append(f"{key}: its results are not those of the undisturbed run")
+            self.tally["real frames verified"] += len(made)
+        shutil.rmtree(out, ignore_errors=True)
 
     # -- clients ---------------------------------------------------------------------------------------------------
 
@@ -199,6 +275,7 @@ class Soak:
 
     def keep(self, message: Any, key: str, events: dict[int, Any]) -> None:
         if isinstance(message, m.EVENTS) and message.key == key:
+            self.moved.set()
             known = events.setdefault(message.seq, message)
             if known != message:
                 self.broken.append(f"{key}: event {message.seq} was {known} and is {message}")
