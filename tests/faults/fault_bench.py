@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -59,7 +60,7 @@ class Broker:
         **args: Any,
     ) -> Broker:
         self.orders = {
-            "args": args,
+            "args": {"metrics_port": free_port(), **args},
             "policy": {"backoff_s": 0.02, **(policy or {})},
             "limits": limits or {},
             "setup": setup or {},
@@ -91,6 +92,11 @@ class Broker:
     def pid(self) -> int:
         assert self.process is not None
         return self.process.pid
+
+    def serves(self) -> bool:
+        """Whether its process is there and not stopped."""
+        running = self.process is not None and self.process.poll() is None
+        return running and psutil.Process(self.pid).status() != psutil.STATUS_STOPPED
 
     def children(self, word: str = "") -> list[psutil.Process]:
         return [child for child in psutil.Process(self.pid).children() if word in " ".join(child.cmdline())]
@@ -145,14 +151,24 @@ class Broker:
         return client
 
     def close(self) -> None:
+        """End it by SIGKILL, its children too where they are stopped; and see that the others end by themselves."""
         for client in self.clients:
             client.close()
-        if self.process is not None and self.process.poll() is None:
-            for child in psutil.Process(self.pid).children(recursive=True):
-                child.kill()
-            self.process.kill()
-        if self.process is not None:
-            self.process.communicate()
+        if self.process is None:
+            return
+        children = []
+        if self.process.poll() is None:
+            children = psutil.Process(self.pid).children(recursive=True)
+            self.kill()
+        self.process.communicate()
+        for child in children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if child.status() == psutil.STATUS_STOPPED:
+                    child.kill()
+        left = psutil.wait_procs(children, timeout=PATIENCE_S)[1]
+        for child in left:
+            child.kill()
+        assert not left, f"these outlived the server: {left}"
 
 
 class Client:

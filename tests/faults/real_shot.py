@@ -62,7 +62,10 @@ def write_deep(path: Path) -> None:
 
 
 def damages(good: bytes) -> dict[str, bytes]:
-    """What may lie on a disk in place of the EXR ``good``, by the name of the damage. Those "flipped" and "offsets" may be readable."""
+    """What may lie on a disk in place of the EXR ``good``, by the name of the damage.
+
+    Those whose names begin with "flipped" or "offsets" may still be readable.
+    """
     window = value_of(good, b"dataWindow")
     channels = value_of(good, b"channels")
     offsets = end_of_header(good)
