@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,10 @@ import OpenImageIO as oiio
 from fault_bench import Broker, Client
 
 WIDTH, HEIGHT = 64, 48
+REAL = {
+    "engine_command": [sys.executable, "-m", "mattebridge_server.engine"],
+    "helper_command": [sys.executable, "-m", "mattebridge_server.checker"],
+}
 
 
 def write_exr(path: Path, pixels: np.ndarray, names: tuple[str, ...] = ("R", "G", "B")) -> None:
@@ -118,14 +123,7 @@ def end_of_header(exr: bytes) -> int:
 
 def start_real(broker: Broker, **options: Any) -> Client:
     """The broker with the program's own engine and path helper; waits until the engine is up."""
-    import sys
-
-    config = {
-        "engine_command": [sys.executable, "-m", "mattebridge_server.engine"],
-        "helper_command": [sys.executable, "-m", "mattebridge_server.checker"],
-        **options.pop("config", {}),
-    }
-    broker.start(config=config, threads=1, **options)
+    broker.start(config={**REAL, **options.pop("config", {})}, threads=1, **options)
     client = broker.client()
     client.models_up()
     return client

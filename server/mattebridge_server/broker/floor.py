@@ -33,6 +33,7 @@ class EngineState:
     stage: str = ""
     loaded: tuple[str, ...] = ()
     reading: list[Picture] = field(default_factory=list)
+    last_word: str = ""
 
 
 @dataclass
@@ -197,6 +198,8 @@ class Floor:
         elif isinstance(message, wire.Beat):
             engine.busy_s, engine.stage, engine.loaded = message.busy_s, message.stage, message.loaded
             engine.used_bytes = message.used_bytes
+        elif isinstance(message, wire.CannotStart):
+            engine.last_word = message.reason
         elif isinstance(message, wire.Reading):
             change = engine.reading.append if message.begun else engine.reading.remove
             change(Picture(message.file, message.frame))
@@ -212,6 +215,7 @@ class Floor:
         """The engine's process is gone."""
         self.deaths += 1
         dead = self.engines[name]
+        reason = f"{dead.last_word} ({reason})" if dead.last_word else reason
         self.engines[name] = EngineState(models=dead.models)
         self.apply(self.scheduler.engine_died(now, name, reason, dead.reading))
 
