@@ -44,7 +44,6 @@ from .workers import Engines, PathHelper
 log = logging.getLogger("mattebridge.broker")
 
 TICK_S = 0.25
-PRUNE_EVERY_S = 600.0
 COMMIT_RETRY_S = 1.0
 REPLAY_ROWS = 500
 
@@ -202,7 +201,7 @@ class Service:
 
     async def _prune_forever(self) -> None:
         while True:
-            await asyncio.sleep(PRUNE_EVERY_S)
+            await asyncio.sleep(self.config.prune_every_s)
             prune(self.config, self.book, time.time())
             self._dirty.set()
 
