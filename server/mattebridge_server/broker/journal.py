@@ -221,10 +221,6 @@ class Journal:
             file=str(self.path),
         )
 
-    def job(self, key: str) -> JobRow | None:
-        row = self._db.execute(f"SELECT {_JOB_COLUMNS} FROM jobs WHERE key=?", (key,)).fetchone()
-        return JobRow(*row) if row else None
-
     def unfinished(self) -> list[JobRow]:
         """Jobs without an end, in the order of their submission."""
         rows = self._db.execute(f"SELECT {_JOB_COLUMNS} FROM jobs WHERE ended_at IS NULL ORDER BY number")
@@ -253,19 +249,6 @@ class Journal:
     def results(self) -> list[ResultRow]:
         """Results that wait for their client, of all jobs."""
         return [ResultRow(*row) for row in self._db.execute("SELECT * FROM results ORDER BY key, frame, role")]
-
-    def newest_number(self) -> int:
-        """The highest job number given so far."""
-        return int(self._db.execute("SELECT coalesce(max(number), 0) FROM jobs").fetchone()[0])
-
-    def prunable(self, before: float, keep: int) -> list[str]:
-        """Keys of ended jobs that ended before a time or are beyond the newest ``keep``."""
-        rows = self._db.execute(
-            "SELECT key FROM jobs WHERE ended_at IS NOT NULL AND (ended_at < ? OR key NOT IN "
-            "(SELECT key FROM jobs WHERE ended_at IS NOT NULL ORDER BY ended_at DESC LIMIT ?))",
-            (before, keep),
-        )
-        return [key for (key,) in rows]
 
     def count_lost(self, keys: Iterable[str]) -> None:
         """Note that the server went down while these jobs ran."""
