@@ -154,9 +154,10 @@ class Soak:
 
     def crowd(self, chance: random.Random) -> None:
         """More jobs at once than there are places: each is taken or told to come back, and what is taken is ended."""
+        with self.up:
+            client = self.broker.client(hello=False)
         try:
-            with self.up:
-                client = self.broker.client()
+            client.hello()
             keys = [f"crowd{chance.randrange(1 << 40)}" for _ in range(CROWD)]
             answers = [client.submit(key, params={"step_s": 0.01}, timeout_s=5.0) for key in keys]
             self.tally["told busy"] += sum(isinstance(answer, m.Busy) for answer in answers)
@@ -166,6 +167,8 @@ class Soak:
             self.tally["crowds"] += 1
         except AssertionError:
             self.tally["connections lost"] += 1
+        finally:
+            client.close()
 
     def alive(self) -> bool:
         return self.broker.process is not None and self.broker.process.poll() is None
