@@ -81,7 +81,8 @@ class ChaosProxy:
                     if len(data) >= self._cut_after:
                         sink.sendall(data[: self._cut_after])
                         self._cut_after = None
-                        self.cut()
+                        sink.shutdown(socket.SHUT_WR)  # not a close: what was sent before it has to arrive
+                        source.shutdown(socket.SHUT_RDWR)
                         self.cuts += 1
                         return
                     self._cut_after -= len(data)
