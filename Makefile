@@ -28,6 +28,7 @@ bench: $(VENV)/.tests
 
 soak: $(VENV)/.tests
 	$(BIN)/python tests/faults/soak.py
+	$(BIN)/python tests/faults/sweep.py
 
 $(VENV)/.python:
 	@command -v $(PYTHON) >/dev/null || { echo "mattebridge's server needs Python 3.11: install it, or say PYTHON=/path/to/python3.11"; exit 1; }

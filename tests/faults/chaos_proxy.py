@@ -1,4 +1,4 @@
-"""A TCP proxy between client and server that cuts, holds or swallows what passes, when a test says so."""
+"""A TCP proxy between client and server that cuts, swallows or records what passes, when a test says so."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ class ChaosProxy:
         self._swallowing = False
         self._cut_after: int | None = None
         self.connections = 0
+        self.cuts = 0
+        self.sent = bytearray()
+        """Everything that went from clients to the server."""
         self._run(self._accept)
 
     def swallow(self, on: bool) -> None:
@@ -72,11 +75,15 @@ class ChaosProxy:
             while data := source.recv(65536):
                 if self._swallowing:
                     continue
+                if not down:
+                    self.sent += data
                 if down and self._cut_after is not None:
                     if len(data) >= self._cut_after:
                         sink.sendall(data[: self._cut_after])
                         self._cut_after = None
-                        self.cut()
+                        sink.shutdown(socket.SHUT_WR)  # not a close: what was sent before it has to arrive
+                        source.shutdown(socket.SHUT_RDWR)
+                        self.cuts += 1
                         return
                     self._cut_after -= len(data)
                 sink.sendall(data)

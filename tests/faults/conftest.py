@@ -24,7 +24,12 @@ def folder():
 def broker(folder):
     bench = Broker(folder)
     yield bench
-    bench.close()
+    try:
+        if bench.serves():  # whatever was done to it, it can still be looked at
+            assert bench.page("/live") == (200, "live\n")
+            assert bench.metrics()["mattebridge_queue_limit"] > 0
+    finally:
+        bench.close()
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ A job's ``params`` are its orders (all optional):
     stop_at       frame on which it stops itself by SIGSTOP
     fail_at       frame on which the job fails with a typed error
     deaf          do not hear StopJob
+    load          before the job begins, wait in ``steps`` for a file ``go-load`` as if a model were loaded; ``at-load``
     start_dies    in Setup.folders: "start-dies" makes it die before it is ready
 
 Every frame it computes is a line in ``steps/ran``. A frame's file holds bytes that depend on nothing but its number, is
@@ -83,6 +84,8 @@ class Engine:
         params, key = job.request.params, job.key
         frames = frames_of(job.request.frames)
         size = int(params.get("window", 4))
+        if params.get("load") and self.loading(job, Path(str(params["steps"]))):
+            return self.interrupted(job, 0)
         kept = [frame for frame in frames if job.request.out and self.target(job, frame).exists()]
         self.send(wire.JobStarted(key=key, frames=len(frames) - len(kept), fresh=len(kept), model="edge"))
         written = 0
@@ -102,8 +105,18 @@ class Engine:
                         return self.interrupted(job, written)
                     written += 1
                 self.tell(job, frame, frame in kept)
+            if any(frame not in kept for frame in window):
+                reach("window-after", window[0])
         facts: dict[str, bool | int | float | str] = {"attempt": job.attempt}
         return wire.JobEnded(key=key, outcome="done", written=written, kept=len(kept), facts=facts, plan=job.plan)
+
+    def loading(self, job: wire.RunJob, steps: Path) -> bool:
+        """Whether the job was stopped meanwhile. As with a real model, nothing is heard until it is loaded."""
+        self.busy_since = time.monotonic()
+        (steps / "at-load").touch()
+        while not (steps / "go-load").exists():
+            time.sleep(0.002)
+        return self.stopped(job)
 
     def stopped(self, job: wire.RunJob) -> bool:
         return job.key in self.stop and not job.request.params.get("deaf")

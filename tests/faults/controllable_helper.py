@@ -30,7 +30,10 @@ def main() -> None:
     out = sys.stdout.buffer
     while (body := wire.read_body(sys.stdin.buffer)) is not None:
         message = decoder.decode(body)
-        if isinstance(message, wire.CheckJob):
+        if isinstance(message, wire.Setup):
+            out.write(wire.pack(wire.Ready(device="", models=())))
+            out.flush()
+        elif isinstance(message, wire.CheckJob):
             out.write(wire.pack(answer(message)))
             out.flush()
         elif isinstance(message, wire.Quit):

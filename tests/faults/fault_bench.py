@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -27,6 +28,8 @@ HERE = Path(__file__).parent
 ENGINE = [sys.executable, str(HERE / "controllable_engine.py")]
 HELPER = [sys.executable, str(HERE / "controllable_helper.py")]
 Answer = TypeVar("Answer")
+PATIENCE_S = 40.0
+"""How long a test waits before it fails. No promise: those have times of their own, and a busy machine is slow."""
 
 
 class Broker:
@@ -57,7 +60,7 @@ class Broker:
         **args: Any,
     ) -> Broker:
         self.orders = {
-            "args": args,
+            "args": {"metrics_port": free_port(), **args},
             "policy": {"backoff_s": 0.02, **(policy or {})},
             "limits": limits or {},
             "setup": setup or {},
@@ -90,6 +93,11 @@ class Broker:
         assert self.process is not None
         return self.process.pid
 
+    def serves(self) -> bool:
+        """Whether its process is there and not stopped."""
+        running = self.process is not None and self.process.poll() is None
+        return running and psutil.Process(self.pid).status() != psutil.STATUS_STOPPED
+
     def children(self, word: str = "") -> list[psutil.Process]:
         return [child for child in psutil.Process(self.pid).children() if word in " ".join(child.cmdline())]
 
@@ -102,12 +110,12 @@ class Broker:
         self.process.kill()
         self.process.communicate()
 
-    def wait(self, timeout_s: float = 20.0) -> int:
+    def wait(self, timeout_s: float = PATIENCE_S) -> int:
         assert self.process is not None
         self.process.communicate(timeout=timeout_s)
         return self.process.returncode
 
-    def stop(self, timeout_s: float = 20.0) -> int:
+    def stop(self, timeout_s: float = PATIENCE_S) -> int:
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
         return self.wait(timeout_s)
@@ -143,14 +151,24 @@ class Broker:
         return client
 
     def close(self) -> None:
+        """End it by SIGKILL, its children too where they are stopped; and see that the others end by themselves."""
         for client in self.clients:
             client.close()
-        if self.process is not None and self.process.poll() is None:
-            for child in psutil.Process(self.pid).children(recursive=True):
-                child.kill()
-            self.process.kill()
-        if self.process is not None:
-            self.process.communicate()
+        if self.process is None:
+            return
+        children = []
+        if self.process.poll() is None:
+            children = psutil.Process(self.pid).children(recursive=True)
+            self.kill()
+        self.process.communicate()
+        for child in children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if child.status() == psutil.STATUS_STOPPED:
+                    child.kill()
+        left = psutil.wait_procs(children, timeout=PATIENCE_S)[1]
+        for child in left:
+            child.kill()
+        assert not left, f"these outlived the server: {left}"
 
 
 class Client:
@@ -199,7 +217,7 @@ class Client:
         self,
         kind: type[Answer] | tuple[type[Any], ...],
         where: Callable[[Any], bool] = lambda message: True,
-        timeout_s: float = 10.0,
+        timeout_s: float = PATIENCE_S,
     ) -> Answer:
         """The next message of a kind, from those kept or from the socket; the others are kept."""
         for index, (message, blobs) in enumerate(self.kept):
@@ -219,7 +237,7 @@ class Client:
         raise AssertionError(f"no {kind} within {timeout_s} s; came: {[message for message, _ in self.kept]}")
 
     def ask(
-        self, message_type: type[Any], *blobs: bytes, kind: Any = None, timeout_s: float = 10.0, **fields: Any
+        self, message_type: type[Any], *blobs: bytes, kind: Any = None, timeout_s: float = PATIENCE_S, **fields: Any
     ) -> Any:
         """Send a request with the next number and return its answer."""
         self.number += 1
@@ -230,13 +248,13 @@ class Client:
         )  # fmt: skip
         return self.expect(answers, lambda message: message.request == number, timeout_s)
 
-    def submit(self, key: str = "", plan: bytes = b"", **fields: Any) -> Any:
+    def submit(self, key: str = "", plan: bytes = b"", *, timeout_s: float = PATIENCE_S, **fields: Any) -> Any:
         job = request(**fields)
         blobs = (plan,) if plan else ()
         key = key or secrets.token_hex(8)
-        return self.ask(m.Submit, *blobs, key=key, job=job, boot_id=self.boot_id)
+        return self.ask(m.Submit, *blobs, timeout_s=timeout_s, key=key, job=job, boot_id=self.boot_id)
 
-    def end_of(self, key: str, timeout_s: float = 30.0) -> Any:
+    def end_of(self, key: str, timeout_s: float = 2 * PATIENCE_S) -> Any:
         """The job's terminal event."""
         return self.expect(m.TERMINAL, lambda message: message.key == key, timeout_s)
 
@@ -244,7 +262,7 @@ class Client:
         report: m.StatusReport = self.ask(m.Status, finished=finished, limit=10_000)
         return report
 
-    def models_up(self, timeout_s: float = 60.0) -> tuple[m.ModelInfo, ...]:
+    def models_up(self, timeout_s: float = 2 * PATIENCE_S) -> tuple[m.ModelInfo, ...]:
         """Wait until an engine has told its models."""
         described: m.Described = self.ask(m.Describe, timeout_s=timeout_s)
         return described.models
@@ -267,7 +285,7 @@ def request(**fields: Any) -> m.JobRequest:
     return m.JobRequest(**known)
 
 
-def until(ask: Callable[[], Answer | None], timeout_s: float = 15.0, every_s: float = 0.01) -> Answer:
+def until(ask: Callable[[], Answer | None], timeout_s: float = PATIENCE_S, every_s: float = 0.01) -> Answer:
     """Ask until there is an answer that is true; the test fails when there is none in time."""
     end = time.monotonic() + timeout_s
     while True:

@@ -1,9 +1,9 @@
-"""A long run with random faults: ``python tests/faults/soak.py [--minutes 30] [--clients 6] [--seed 1] [--sweep]``.
+"""A long run with random faults: ``python tests/faults/soak.py [--minutes 30] [--clients 6] [--seed 1]``.
 
 Clients submit, cancel, vanish and come back while the server and the engine are killed, stopped, cut off and fed with
 noise. Every job that ends is checked: one terminal event, numbered events without a gap, every file whole and right.
-``--sweep`` kills at every named point and every frame of a 24-frame job instead. Prints a tally; exit status 1 where a
-promise was broken.
+A second server makes real pictures of a shot that is damaged meanwhile. Prints a tally; exit status 1 where a promise
+was broken.
 """
 
 from __future__ import annotations
@@ -26,11 +26,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 import psutil
 from controllable_engine import content
 from fault_bench import Broker, Client
+from real_shot import damages, make_shot, start_real
 
 from mattebridge import messages as m
 
-POINTS = ("window-before", "temporary-before", "rename-before", "rename-after")
-JOURNAL = ("journal-before-commit", "journal-after-commit", "event-before-send")
+PATIENCE_S = 30.0
+CROWD = 24
+BROKER_POINTS = ("journal-before-commit", "journal-after-commit", "event-before-send", "event-after-send")
 
 
 class Soak:
@@ -41,15 +43,28 @@ class Soak:
         self.broker = Broker(folder)
         self.tally: Counter[str] = Counter()
         self.broken: list[str] = []
+        self.begun = time.monotonic()
         self.over = threading.Event()
+        self.moved = threading.Event()
         self.up = threading.Lock()
         self.threads = [threading.Thread(target=self.guard, args=(self.client, n)) for n in range(clients)]
+        if clients:
+            self.threads.append(threading.Thread(target=self.guard, args=(self.pictures,)))
 
     def run(self, minutes: float) -> None:
         self.broker.start(
-            policy={"attempts": 50, "engine_lost_s": 3.0, "cancel_grace_s": 2.0, "client_jobs": 64},
+            policy={
+                "attempts": 50,
+                "start_attempts": 50,
+                "engine_lost_s": 3.0,
+                "engine_start_s": 20.0,
+                "cancel_grace_s": 2.0,
+                "backoff_longest_s": 1.0,
+                "client_jobs": 64,
+            },
             limits={"beat_s": 1.0},
             config={"lease_s": 20.0, "most_losses": 10_000},
+            queue_jobs=CROWD // 2,
         )
         for thread in self.threads:
             thread.start()
@@ -57,8 +72,12 @@ class Soak:
         chance = random.Random(self.seed)
         told = time.monotonic()
         while time.monotonic() < end and not self.broken:
-            time.sleep(chance.uniform(0.5, 4.0))
-            fault = chance.choice([self.kill_server, self.crash_server, self.kill_engine, self.stop_engine, self.noise])
+            self.moved.clear()
+            self.moved.wait(PATIENCE_S)  # a fault strikes a server that works, however slow the machine is
+            self.over.wait(chance.uniform(0.2, 3.0))
+            fault = chance.choice(
+                [self.kill_server, self.crash_server, self.kill_engine, self.stop_engine, self.noise, self.crowd]
+            )
             self.guard(fault, chance)
             if time.monotonic() - told > 60:
                 told = time.monotonic()
@@ -77,6 +96,14 @@ class Soak:
     def tell(self) -> None:
         print(", ".join(f"{name}: {count}" for name, count in sorted(self.tally.items())), flush=True)
 
+    def verdict(self) -> int:
+        """Print how it went; the exit status."""
+        self.tell()
+        print(f"{time.monotonic() - self.begun:.0f} s, {len(self.broken)} promises broken")
+        for one in self.broken[:20]:
+            print("BROKEN", one)
+        return 1 if self.broken else 0
+
     def guard(self, work: Any, *args: Any) -> None:
         try:
             work(*args)
@@ -94,7 +121,7 @@ class Soak:
 
     def crash_server(self, chance: random.Random) -> None:
         """Start it so that it dies by itself at a named point, a while from now, and then bring it back."""
-        point = f"{chance.choice(JOURNAL)}:{chance.randrange(5, 200)}"
+        point = f"{chance.choice(BROKER_POINTS)}:{chance.randrange(5, 200)}"
         with self.up:
             self.broker.kill()
             self.broker.again({"MATTEBRIDGE_CRASH_AT": point})
@@ -125,8 +152,74 @@ class Soak:
         if client:
             client.close()
 
+    def crowd(self, chance: random.Random) -> None:
+        """More jobs at once than there are places: each is taken or told to come back, and what is taken is ended."""
+        with self.up:
+            client = self.broker.client(hello=False)
+        try:
+            client.hello()
+            keys = [f"crowd{chance.randrange(1 << 40)}" for _ in range(CROWD)]
+            answers = [client.submit(key, params={"step_s": 0.01}, timeout_s=5.0) for key in keys]
+            self.tally["told busy"] += sum(isinstance(answer, m.Busy) for answer in answers)
+            taken = [answer.key for answer in answers if isinstance(answer, m.Accepted)]
+            for key in taken:
+                client.ask(m.Cancel, key=key, timeout_s=5.0)
+            self.tally["crowds"] += 1
+        except AssertionError:
+            self.tally["connections lost"] += 1
+        finally:
+            client.close()
+
     def alive(self) -> bool:
         return self.broker.process is not None and self.broker.process.poll() is None
+
+    # -- pictures --------------------------------------------------------------------------------------------------
+
+    def pictures(self) -> None:
+        """A second server with the program's own engine: damaged pictures, and kills while real results are made."""
+        chance, home = random.Random(f"{self.seed}/pictures"), Path(tempfile.mkdtemp(prefix="mb"))
+        broker = Broker(home)
+        try:
+            job = make_shot(home / "shot", range(1001, 1013))
+            client = start_real(broker, policy={"attempts": 50, "backoff_longest_s": 1.0})
+            client.submit("good", **job)
+            assert isinstance(client.end_of("good", PATIENCE_S * 4), m.Done), "the undisturbed run failed"
+            good = {path.name: path.read_bytes() for path in (home / "shot" / "out").iterdir()}
+            while not self.over.is_set():
+                self.picture_job(chance, broker, client, job, good)
+        finally:
+            broker.close()
+            shutil.rmtree(home, ignore_errors=True)
+
+    def picture_job(self, chance: random.Random, broker: Broker, client: Client, job: Any, good: Any) -> None:
+        """One shot: with a damaged plate it fails by name or succeeds, without one its bits are those of the first."""
+        self.tally["picture jobs"] += 1
+        key, frame = f"p{self.tally['picture jobs']}", chance.randrange(1001, 1013)
+        out, plate = broker.folder / key, Path(job["plate"].replace("####", str(frame)))
+        whole = plate.read_bytes()
+        damage, damaged = chance.choice([("", whole), *damages(whole).items()])
+        plate.write_bytes(damaged)
+        client.submit(key, **{**job, "out": f"{out}/matte.####.exr"})
+        if chance.random() < 0.3:
+            time.sleep(chance.uniform(0.0, 0.5))
+            for child in broker.children("mattebridge_server.engine"):
+                child.kill()
+                self.tally["picture engines killed"] += 1
+        ended = client.end_of(key, PATIENCE_S * 4)
+        client.kept.clear()
+        plate.write_bytes(whole)
+        if damage and isinstance(ended, m.Failed):
+            if (ended.error.code, ended.error.frame) != ("BAD_FRAME", frame):
+                self.broken.append(f"{key}: {damage} at {frame}: {ended.error}")
+            self.tally["damaged pictures named"] += 1
+        elif not isinstance(ended, m.Done):
+            self.broken.append(f"{key}: {ended}")
+        else:
+            made = {path.name: path.read_bytes() for path in out.glob("matte.*")}
+            if set(made) != set(good) or (not damage and made != good):
+                self.broken.append(f"{key}: its results are not those of the undisturbed run")
+            self.tally["real frames verified"] += len(made)
+        shutil.rmtree(out, ignore_errors=True)
 
     # -- clients ---------------------------------------------------------------------------------------------------
 
@@ -149,12 +242,14 @@ class Soak:
         }
         events: dict[int, Any] = {}
         cancel = chance.random() < 0.15
-        while not (events and isinstance(events[max(events)], m.TERMINAL)):
-            self.follow(chance, key, fields, events, cancel)
+        while not ended(events):
+            self.follow(key, fields, events, cancel, chance.uniform(0.2, 8.0))
         self.check(key, frames, out, events)
         shutil.rmtree(out, ignore_errors=True)
 
-    def follow(self, chance: random.Random, key: str, fields: Any, events: dict[int, Any], cancel: bool) -> None:
+    def follow(
+        self, key: str, fields: Any, events: dict[int, Any], cancel: bool = False, patience_s: float = 1.0
+    ) -> None:
         """One connection's worth of a job: it may be cut short by the server's death or by the client's own mood."""
         client = None
         try:
@@ -162,7 +257,7 @@ class Soak:
                 client = Client(self.broker, self.broker.endpoints[0])
             client.send(m.Hello(m.PROTOCOL_MAJOR, m.PROTOCOL_MINOR, "soak", key, "here", os.getpid()))
             client.boot_id = client.expect(m.Welcome, timeout_s=3.0).boot_id
-            answer = client.submit(key, **fields)
+            answer = client.submit(key, timeout_s=3.0, **fields)
             if isinstance(answer, m.Busy):
                 self.tally["told busy"] += 1
                 time.sleep(min(answer.retry_after_s, 1.0))
@@ -172,7 +267,7 @@ class Soak:
             client.ask(m.Resume, key=key, after=max(events, default=0), timeout_s=3.0)
             if cancel:
                 client.ask(m.Cancel, key=key, timeout_s=3.0)
-            self.listen(client, key, events, chance.uniform(0.2, 8.0))
+            self.listen(client, key, events, patience_s)
         except AssertionError:
             self.tally["connections lost"] += 1
         finally:
@@ -189,10 +284,13 @@ class Soak:
                 self.keep(received[0], key, events)
                 if isinstance(received[0], (*m.TERMINAL, m.NeedHello)):
                     return
+            elif not self.alive():
+                return
         self.tally["clients that left and came back"] += 1
 
     def keep(self, message: Any, key: str, events: dict[int, Any]) -> None:
         if isinstance(message, m.EVENTS) and message.key == key:
+            self.moved.set()
             known = events.setdefault(message.seq, message)
             if known != message:
                 self.broken.append(f"{key}: event {message.seq} was {known} and is {message}")
@@ -216,26 +314,8 @@ class Soak:
         self.tally[f"jobs {type(last).__name__.lower().removesuffix('event')}"] += 1
 
 
-def sweep(folder: Path) -> Soak:
-    """Every named point at every frame, and every journal write and event of a 24-frame job."""
-    soak = Soak(folder, 0, 0)
-    cases = [f"{point}@{frame}" for point in POINTS for frame in range(1001, 1025)]
-    cases += [f"{point}:{count}" for point in JOURNAL for count in range(1, 40)]
-    for number, case in enumerate(cases):
-        key, out = f"sweep{number}", folder / f"out{number}"
-        fields = {"frames": "1001-1024", "out": f"{out}/m.####.exr", "priority": "batch"}
-        soak.broker.orders or soak.broker.start(policy={"attempts": 10_000}).kill()
-        soak.broker.again({"MATTEBRIDGE_CRASH_AT": case})
-        events: dict[int, Any] = {}
-        soak.follow(random.Random(number), key, fields, events, False)
-        soak.broker.kill()
-        soak.broker.again()
-        while not (events and isinstance(events[max(events)], m.TERMINAL)):
-            soak.follow(random.Random(), key, fields, events, False)
-        soak.check(key, range(1001, 1025), out, events)
-        soak.tally["points swept"] += 1
-        soak.broker.kill()
-    return soak
+def ended(events: dict[int, Any]) -> bool:
+    return bool(events) and isinstance(events[max(events)], m.TERMINAL)
 
 
 def main() -> int:
@@ -243,21 +323,12 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--clients", type=int, default=6)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--sweep", action="store_true")
     args = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="mb"))
-    begin = time.monotonic()
+    soak = Soak(folder, args.seed, args.clients)
     try:
-        if args.sweep:
-            soak = sweep(folder)
-        else:
-            soak = Soak(folder, args.seed, args.clients)
-            soak.run(args.minutes)
-        soak.tell()
-        print(f"{time.monotonic() - begin:.0f} s, {len(soak.broken)} promises broken")
-        for one in soak.broken[:20]:
-            print("BROKEN", one)
-        return 1 if soak.broken else 0
+        soak.run(args.minutes)
+        return soak.verdict()
     finally:
         soak.broker.close()
         shutil.rmtree(folder, ignore_errors=True)

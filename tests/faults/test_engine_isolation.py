@@ -1,11 +1,13 @@
 """Promise 14. The device's work is in a child; its death costs a window, not the server, and poison is told by name."""
 
 import os
+import re
 import signal
 
 import psutil
 import pytest
 from fault_bench import ran, until
+from real_shot import REAL
 
 from mattebridge import messages as m
 
@@ -77,6 +79,15 @@ def test_an_engine_that_never_starts_is_told_to_those_who_wait(broker):
     assert failed.error.code == "ENGINE_FAILED"
     assert "does not start" in failed.error.message
     assert "exit status 3" in failed.error.message
+
+
+def test_an_engine_without_its_device_says_what_is_wrong(broker):
+    broker.start(config=REAL, device=["cuda:99"], policy={"start_attempts": 1})
+    client = broker.client()
+    client.submit("job", frames="1", model="identity")
+    failed = client.end_of("job")
+    assert failed.error.code == "ENGINE_FAILED"
+    assert re.fullmatch(r"the engine does not start: \w+: .+ \(exit status 1\)", failed.error.message)
 
 
 def test_no_engine_outlives_a_broker_that_is_killed(broker, steps):

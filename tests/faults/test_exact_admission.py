@@ -1,7 +1,5 @@
 """Promise 4. A full queue says BUSY, with its depth and when to come back; the limit is exact, also for each client."""
 
-import threading
-
 import psutil
 from fault_bench import request
 
@@ -10,21 +8,12 @@ from mattebridge import messages as m
 
 def test_of_200_submits_at_once_exactly_16_are_taken(broker, steps):
     broker.start(queue_jobs=16)
-    clients = [broker.client(hello=False) for _ in range(20)]
-    answers = []
-    barrier = threading.Barrier(len(clients))
-
-    def work(number, client):
+    clients = [broker.client(hello=False) for _ in range(200)]
+    for number, client in enumerate(clients):
         client.hello(pid=1000 + number)
-        barrier.wait()
-        for index in range(10):
-            answers.append(client.submit(f"job-{number}-{index}", params={"steps": str(steps)}))
-
-    threads = [threading.Thread(target=work, args=pair) for pair in enumerate(clients)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
+    for number, client in enumerate(clients):  # all are under way before the first answer is read
+        client.send(m.Submit(1, f"job-{number}", request(params={"steps": str(steps)}), client.boot_id))
+    answers = [client.expect((m.Accepted, m.Busy)) for client in clients]
     taken = [answer for answer in answers if isinstance(answer, m.Accepted)]
     busy = [answer for answer in answers if isinstance(answer, m.Busy)]
     assert (len(taken), len(busy)) == (16, 184)

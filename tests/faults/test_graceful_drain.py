@@ -80,6 +80,22 @@ def test_sigterm_while_the_engine_is_starting(broker):
     assert broker.stop() == 0
 
 
+def test_sigterm_while_a_model_is_loading(broker, steps):
+    broker.start(config={"drain_s": 0.5})
+    client = broker.client()
+    client.submit("job", frames="1001", params={"steps": str(steps), "load": True})
+    until(lambda: (steps / "at-load").exists())
+    begin = time.monotonic()
+    assert broker.stop() == 0
+    assert time.monotonic() - begin < 6
+    (steps / "go-load").touch()
+    (steps / "go-all").touch()
+    broker.again()
+    client = broker.client()
+    client.ask(m.Resume, key="job")
+    assert isinstance(client.end_of("job"), m.Done)
+
+
 def test_stop_by_message_drains_too(broker, busy, steps):
     assert isinstance(busy.ask(m.Stop, now=True), m.Stopping)
     assert broker.wait() == 0

@@ -3,6 +3,7 @@
 import json
 
 from fault_bench import free_port, until
+from real_shot import REAL
 
 from mattebridge import messages as m
 from mattebridge.errors import error_classes
@@ -84,6 +85,14 @@ def test_the_log_is_one_json_object_a_line_with_the_job(broker, steps):
     lines = until(lambda: [json.loads(line) for line in broker.log().splitlines() if '"bad"' in line])
     failed = next(line for line in lines if line.get("code") == "BAD_FRAME")
     assert (failed["job"], failed["frame"], failed["level"]) == ("bad", 3, "error")
+
+
+def test_what_an_engine_writes_is_in_the_log_as_json_too(broker):
+    """A device that is not there: the engine ends with a traceback."""
+    broker.start(config=REAL, device=["cuda:99"])
+    until(lambda: "Traceback" in broker.log())
+    lines = [json.loads(line) for line in broker.log().splitlines()]
+    assert {line["device"] for line in lines if "Traceback" in line["message"]} == {"engine cuda:99"}
 
 
 def test_a_hung_disk_costs_the_helper_and_not_the_server(broker):

@@ -1,5 +1,9 @@
 """Promise 3. A job key names one job for good: told twice, replayed or redelivered, it runs once."""
 
+import shutil
+import socket
+
+from chaos_proxy import ChaosProxy
 from fault_bench import ran, request
 
 from mattebridge import codec
@@ -70,6 +74,29 @@ def test_a_recorded_session_replayed_whole_has_no_second_effect(broker, steps, f
         replayer.socket.send_multipart(codec.encode(m.Cancel(5, "key")))
         assert replayer.expect(m.Cancelling).state == "done"
     assert len(ran(steps)) == 4
+
+
+def test_the_captured_bytes_of_a_session_are_worth_nothing_to_a_second_connection(broker, steps, folder):
+    broker.start(bind=["tcp://127.0.0.1:*"])
+    proxy = ChaosProxy(broker.endpoints[1])
+    try:
+        (steps / "go-all").touch()
+        client = broker.client(proxy.endpoint)
+        client.submit("key", frames="1001-1004", out=f"{folder}/o/####", params={"steps": str(steps)})
+        client.end_of("key")
+        assert len(proxy.sent) > 500
+        broker.kill()
+        shutil.rmtree(folder / "s")  # the server's memory is gone: only the encryption is left to refuse the replay
+        broker.again()
+        host, _, port = broker.endpoints[1].removeprefix("tcp://").rpartition(":")
+        with socket.create_connection((host, int(port)), timeout=10) as thief:
+            thief.sendall(proxy.sent)
+            while thief.recv(4096):  # until the server hangs up
+                pass
+        assert broker.client().status().jobs == ()
+        assert len(ran(steps)) == 4
+    finally:
+        proxy.close()
 
 
 def test_what_a_socket_kept_while_the_server_was_away_runs_once(broker, steps, folder):

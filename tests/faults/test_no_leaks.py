@@ -1,20 +1,11 @@
 """Promise 23. Two thousand jobs and five hundred connections leave files, threads, processes, memory as they were."""
 
-import threading
-
 import psutil
 import pytest
-from fault_bench import until
+from fault_bench import Broker, until
+from load import footprint, loaded, settled
 
 from mattebridge import messages as m
-
-
-def footprint(process):
-    return (
-        process.num_fds(),
-        process.num_threads(),
-        len(process.children(recursive=True)),
-    )
 
 
 def run_jobs(client, name, count):
@@ -30,14 +21,14 @@ def run_jobs(client, name, count):
 
 @pytest.mark.slow
 def test_two_thousand_jobs_leave_nothing_behind(broker):
-    broker.start(policy={"client_jobs": 256}, config={"keep_jobs": 100})
+    broker.start(policy={"client_jobs": 256}, config={"keep_jobs": 100, "prune_every_s": 0.5})
     client = broker.client()
     process = psutil.Process(broker.pid)
     run_jobs(client, "warm", 300)
     before, memory = footprint(process), process.memory_info().rss
     run_jobs(client, "job", 2000)
-    until(lambda: footprint(process) == before)
-    assert process.memory_info().rss - memory < 16 * 2**20
+    assert settled(process, before) == ""
+    assert process.memory_info().rss - memory < 8 * 2**20
 
 
 @pytest.mark.slow
@@ -56,39 +47,21 @@ def test_five_hundred_connections_leave_nothing_behind(broker):
     until(lambda: process.num_fds() < 60)
     before, memory = footprint(process), process.memory_info().rss
     connect(500)
-    until(lambda: footprint(process) <= before)
+    assert settled(process, before) == ""
     assert process.memory_info().rss - memory < 16 * 2**20
 
 
 @pytest.mark.slow
-def test_many_clients_at_once_lose_no_job_and_double_none(broker, folder):
-    """A smaller run of the load test: 40 clients, 400 jobs, a queue of 64."""
-    broker.start(queue_jobs=64, policy={"client_jobs": 64})
-    ended, waits, faults = [], [], []
-
-    def work(number):
-        client = broker.client(hello=False)
-        client.hello(pid=10_000 + number)
-        for index in range(10):
-            key = f"c{number}-{index}"
-            while True:
-                answer = client.submit(key, priority="interactive" if index % 3 else "batch")
-                if isinstance(answer, m.Accepted):
-                    break
-                waits.append(answer.retry_after_s)
-                client.receive(min(answer.retry_after_s, 0.05))
-            ended.append((key, type(client.end_of(key, 60)).__name__))
-
-    def guarded(number):
+def test_many_clients_at_once_are_served_in_order_none_lost_none_twice(folder):
+    """A smaller run of load.py. Half of the answers in time, the best of three; load.py asks it of 99 %."""
+    for number in range(3):
+        home = folder / str(number)
+        home.mkdir()
+        broker = Broker(home)
         try:
-            work(number)
-        except BaseException as error:
-            faults.append(error)
-
-    threads = [threading.Thread(target=guarded, args=(number,)) for number in range(40)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(100)
-    assert faults == []
-    assert sorted(ended) == sorted((f"c{n}-{i}", "Done") for n in range(40) for i in range(10))
+            told, broken = loaded(broker, 40, 400, share=0.5)
+        finally:
+            broker.close()
+        if not (broken and all(one.startswith("answers took") for one in broken)):
+            break
+    assert broken == [], told

@@ -64,13 +64,18 @@ def test_a_job_that_is_not_known_says_so_for_the_client_to_submit_again(broker):
 
 def test_cut_at_every_message_of_a_20_frame_job_the_client_ends_with_the_same(broker, uncut):
     proxy = ChaosProxy(broker.endpoints[1])
+    heard = set()
+    cut_bytes = 40
     try:
-        for cut_bytes in range(900, 5200, 190):
+        while len(uncut) not in heard:
             client = broker.client(proxy.endpoint)
             client.ask(m.Status)
+            proxy.cuts = 0
             proxy.cut_after(cut_bytes)
             client.send(m.Resume(99, "job", 0))
             first = follow_until_cut(client, proxy)
+            heard.add(len(first))
+            cut_bytes += 80  # less than the smallest message: no gap between two of them is missed
             client.close()
             proxy.cut_after(None)
             again = broker.client(proxy.endpoint)
@@ -81,15 +86,16 @@ def test_cut_at_every_message_of_a_20_frame_job_the_client_ends_with_the_same(br
             again.close()
     finally:
         proxy.close()
+    assert heard == set(range(len(uncut) + 1)), "the line was not cut behind every message"
 
 
 def follow_until_cut(client, proxy):
     events = []
     while True:
-        received = client.receive(0.15)
-        if received is None:
+        received = client.receive(0.0 if proxy.cuts else 0.05)
+        if received is None and proxy.cuts:
             return events
-        if isinstance(received[0], m.EVENTS):
+        if received and isinstance(received[0], m.EVENTS):
             events.append(received[0])
             if isinstance(received[0], m.TERMINAL):
                 return events

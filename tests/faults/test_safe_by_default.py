@@ -63,6 +63,16 @@ def test_a_key_file_that_others_can_read_is_refused(broker, folder):
     assert "chmod 600" in text
 
 
+@pytest.mark.parametrize("name", ["RUNTIME", "CONFIG", "STATE"])
+def test_a_folder_that_cannot_be_used_is_named_with_the_way_out(broker, folder, name):
+    (folder / "in the way").write_text("a file")
+    broker.environment[f"MATTEBRIDGE_{name}"] = str(folder / "in the way" / "x")
+    status, text = start_fails(broker)
+    assert status == 7
+    assert "REFUSED" in text and f"{folder}/in the way/x" in text and "MATTEBRIDGE_" in text
+    assert "Traceback" not in text
+
+
 def why_refused(broker, pair, server_key, wanted):
     """What the socket's monitor says about a handshake until the wanted word, and whether the server answered HELLO."""
     context = zmq.Context.instance()
@@ -174,9 +184,9 @@ def test_only_the_local_user_and_admin_keys_may_stop_the_server(broker, folder):
 
 def test_a_second_server_says_who_runs_where_and_leaves_the_first_alone(broker, folder):
     broker.start()
-    client, first = broker.client(), broker.process
+    client, first, orders = broker.client(), broker.process, broker.orders
     status, text = start_fails(broker)
-    broker.process = first
+    broker.process, broker.orders = first, orders
     assert status == 7
     assert f"process {broker.pid}" in text
     assert broker.endpoints[0] in text

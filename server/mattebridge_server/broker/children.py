@@ -1,8 +1,9 @@
 """Child processes that speak engine/wire.py: engines and the path helper. Threads read and write their pipes.
 
-Each child has two threads, so that a child which does not read, or writes without end, never blocks the broker's loop.
-What arrives is handed to the loop in order; the death of the child is the last thing that is. A child ends itself when
-its input closes, so the broker's own death, however sudden, leaves none behind.
+Each child has three threads, so that a child which does not read, or writes without end, never blocks the broker's
+loop. What arrives is handed to the loop in order; the death of the child is the last thing that is. What it says on its
+standard error becomes lines of the server's log, with its name. A child ends itself when its input closes, so the
+broker's own death, however sudden, leaves none behind.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import msgspec
@@ -36,7 +36,6 @@ class Child:
         name: str,
         command: Sequence[str],
         decoder: msgspec.msgpack.Decoder[Any],
-        log_file: Path,
         receive: Receive,
         died: Died,
         keep: Sequence[int] = (),
@@ -46,13 +45,11 @@ class Child:
         self._receive, self._died = receive, died
         self._loop = asyncio.get_running_loop()
         self._out: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        with log_file.open("ab") as stderr:
-            self._process = subprocess.Popen(
-                list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, pass_fds=tuple(keep)
-            )
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(list(command), stdin=pipe, stdout=pipe, stderr=pipe, pass_fds=tuple(keep))
         self._threads = [
             threading.Thread(target=target, name=f"{name} {what}", daemon=True)
-            for what, target in (("read", self._read), ("write", self._write))
+            for what, target in (("read", self._read), ("write", self._write), ("log", self._log))
         ]
         for thread in self._threads:
             thread.start()
@@ -110,6 +107,11 @@ class Child:
         pipe.close()
         self._out.put(None)
         self._hand_over(self._died, fault or end_of(code))
+
+    def _log(self) -> None:
+        with cast(BinaryIO, self._process.stderr) as pipe:
+            for line in pipe:
+                log.info("%s", line.decode("utf-8", "replace").rstrip(), extra={"device": self.name})
 
     def _hand_over(self, call: Callable[[Any], None], value: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: the broker is going

@@ -44,6 +44,7 @@ class Config:
     drain_s: float = 60.0
     keep_jobs: int = 1000
     keep_s: float = 30 * 86400.0
+    prune_every_s: float = 600.0
     most_losses: int = 5
     metrics_port: int | None = None
     spare_bytes: int = SPARE_BYTES

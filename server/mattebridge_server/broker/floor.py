@@ -19,12 +19,12 @@ from .jobs import JobBook, Record
 from .journal import ResultRow
 from .requests import RESULT_ROLES, PathBack, for_server, in_spool, through_socket
 from .scheduler import Scheduler
-from .scheduling import End, Instruction, Interrupt, KillEngine, Requeue, Run, StartEngine
+from .scheduling import End, Instruction, Interrupt, KillEngine, Picture, Requeue, Run, StartEngine
 
 
 @dataclass
 class EngineState:
-    """What an engine last told about itself."""
+    """What an engine last told about itself. ``reading`` are the pictures that it is reading now."""
 
     models: tuple[ModelInfo, ...] = ()
     budget_bytes: int = 0
@@ -32,6 +32,8 @@ class EngineState:
     busy_s: float = 0.0
     stage: str = ""
     loaded: tuple[str, ...] = ()
+    reading: list[Picture] = field(default_factory=list)
+    last_word: str = ""
 
 
 @dataclass
@@ -195,6 +197,11 @@ class Floor:
         elif isinstance(message, wire.Beat):
             engine.busy_s, engine.stage, engine.loaded = message.busy_s, message.stage, message.loaded
             engine.used_bytes = message.used_bytes
+        elif isinstance(message, wire.CannotStart):
+            engine.last_word = message.reason
+        elif isinstance(message, wire.Reading):
+            change = engine.reading.append if message.begun else engine.reading.remove
+            change(Picture(message.file, message.frame))
         elif isinstance(message, wire.JobEnded):
             self._ended(now, name, message)
         else:
@@ -206,9 +213,10 @@ class Floor:
     def died(self, now: float, name: str, reason: str) -> None:
         """The engine's process is gone."""
         self.deaths += 1
-        models = self.engines[name].models
-        self.engines[name] = EngineState(models=models)
-        self.apply(self.scheduler.engine_died(now, name, reason))
+        dead = self.engines[name]
+        reason = f"{dead.last_word} ({reason})" if dead.last_word else reason
+        self.engines[name] = EngineState(models=dead.models)
+        self.apply(self.scheduler.engine_died(now, name, reason, dead.reading))
 
     def _of_job(self, now: float, name: str, record: Record, message: msgspec.Struct) -> None:
         if isinstance(message, wire.JobStarted):

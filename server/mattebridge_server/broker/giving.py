@@ -23,7 +23,8 @@ from .uploads import Spool
 log = logging.getLogger("mattebridge.broker")
 
 CREDIT_CAP_BYTES = 256 * 2**20
-"""However much a client grants, no more than this is ever under way to it for one job."""
+"""A client has never more credit than this for one job, however much it grants. What a client that grants and does not
+read holds up is bounded by its socket's high-water mark."""
 
 SendMessage = Callable[[Peer, Any, Sequence[bytes]], None]
 

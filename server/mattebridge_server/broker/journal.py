@@ -7,13 +7,14 @@ thread-safe; one task calls it at a time.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mattebridge.errors import EngineFailed, Refused
+from mattebridge.errors import EngineFailed, OutputFailed, Refused
 
 from ..crashpoints import reach
 
@@ -171,6 +172,8 @@ class Journal:
         try:
             self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
             self._prepare()
+        except sqlite3.OperationalError as error:
+            raise self._unwritable(error) from error
         except sqlite3.DatabaseError as error:
             raise EngineFailed(
                 f"the journal cannot be opened: {error}",
@@ -193,21 +196,30 @@ class Journal:
             )
 
     def commit(self, changes: Iterable[Change]) -> None:
-        """Apply all changes, or none, and return when they are on the disk."""
-        self._db.execute("BEGIN IMMEDIATE")
+        """Apply all changes, or none, and return when they are on the disk.
+
+        Raises `OutputFailed` where the disk refuses (full, read-only, failing); the same changes may be tried again.
+        """
         try:
+            self._db.execute("BEGIN IMMEDIATE")
             for change in changes:
                 self._db.execute(change.sql, change.values)
             reach("journal-before-commit")
-        except BaseException:
-            self._db.execute("ROLLBACK")
+            self._db.execute("COMMIT")
+        except BaseException as error:
+            with contextlib.suppress(sqlite3.OperationalError):  # SQLite has rolled back by itself
+                self._db.execute("ROLLBACK")
+            if isinstance(error, sqlite3.OperationalError):
+                raise self._unwritable(error) from error
             raise
-        self._db.execute("COMMIT")
         reach("journal-after-commit")
 
-    def job(self, key: str) -> JobRow | None:
-        row = self._db.execute(f"SELECT {_JOB_COLUMNS} FROM jobs WHERE key=?", (key,)).fetchone()
-        return JobRow(*row) if row else None
+    def _unwritable(self, error: sqlite3.OperationalError) -> OutputFailed:
+        return OutputFailed(
+            f"the server's journal cannot be written: {error}",
+            remedy="Free space on its disk, or name a folder on another one: --state-dir DIR or MATTEBRIDGE_STATE.",
+            file=str(self.path),
+        )
 
     def unfinished(self) -> list[JobRow]:
         """Jobs without an end, in the order of their submission."""
@@ -237,19 +249,6 @@ class Journal:
     def results(self) -> list[ResultRow]:
         """Results that wait for their client, of all jobs."""
         return [ResultRow(*row) for row in self._db.execute("SELECT * FROM results ORDER BY key, frame, role")]
-
-    def newest_number(self) -> int:
-        """The highest job number given so far."""
-        return int(self._db.execute("SELECT coalesce(max(number), 0) FROM jobs").fetchone()[0])
-
-    def prunable(self, before: float, keep: int) -> list[str]:
-        """Keys of ended jobs that ended before a time or are beyond the newest ``keep``."""
-        rows = self._db.execute(
-            "SELECT key FROM jobs WHERE ended_at IS NOT NULL AND (ended_at < ? OR key NOT IN "
-            "(SELECT key FROM jobs WHERE ended_at IS NOT NULL ORDER BY ended_at DESC LIMIT ?))",
-            (before, keep),
-        )
-        return [key for (key,) in rows]
 
     def count_lost(self, keys: Iterable[str]) -> None:
         """Note that the server went down while these jobs ran."""

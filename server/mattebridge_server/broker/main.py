@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
 import secrets
@@ -11,7 +12,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -81,9 +82,23 @@ def run(args: argparse.Namespace, adjust: Callable[[Config], Config] = lambda co
     starter, owner = Process.of(os.getppid()), owner_of(arguments.owner_pid, arguments.owner_folder)
     if why := owner.gone():
         raise ServerError(f"the owner of this server is gone already: {why}")
-    private_folder(settings.runtime_dir)
     holder = Holder(os.getpid(), socket.gethostname())
     lock = broker_lock(settings.runtime_dir)
+    with _folders_can_be_used():
+        private_folder(settings.runtime_dir)
+        _only_one(lock, holder)
+    watched = watch(owner, starter)
+    try:
+        with _folders_can_be_used():
+            config = adjust(configure(arguments, settings))
+            set_up_logging(config.log_file)
+        return asyncio.run(_serve(config, settings, lock, holder))
+    finally:
+        watched.set()
+        lock.release()
+
+
+def _only_one(lock: FileLock, holder: Holder) -> None:
     try:
         lock.acquire(holder)
     except Refused:
@@ -91,14 +106,19 @@ def run(args: argparse.Namespace, adjust: Callable[[Config], Config] = lambda co
             f"a server of this user already runs here: {lock.holder()}",
             remedy="Use it, or stop it first with `mattebridge stop`.",
         ) from None
-    watched = watch(owner, starter)
+
+
+@contextlib.contextmanager
+def _folders_can_be_used() -> Iterator[None]:
+    """Turns what the disk says against our own folders into an error that names the file and the way out."""
     try:
-        config = adjust(configure(arguments, settings))
-        set_up_logging(config.log_file)
-        return asyncio.run(_serve(config, settings, lock, holder))
-    finally:
-        watched.set()
-        lock.release()
+        yield
+    except OSError as error:
+        raise Refused(
+            f"the server cannot use one of its own files or folders: {error.strerror or error}",
+            remedy="Name places that you can write to: --state-dir, --log, MATTEBRIDGE_RUNTIME, MATTEBRIDGE_CONFIG.",
+            file=str(error.filename or ""),
+        ) from error
 
 
 def configure(args: Arguments, settings: Settings) -> Config:
@@ -151,7 +171,7 @@ async def _serve(config: Config, settings: Settings, lock: FileLock, holder: Hol
     try:
         endpoints = await service.bind()
     except (zmq.ZMQError, OSError) as error:
-        raise UsageError(f"cannot listen: {error}", remedy="Choose another --bind.") from error
+        raise UsageError(f"cannot listen: {error}", remedy="Choose another --bind or --metrics-port.") from error
     lock.describe(replace(holder, endpoint=endpoints[0]))
     server_key = "" if endpoints[0].startswith("ipc://") else config.keys.public
     rendezvous.write(

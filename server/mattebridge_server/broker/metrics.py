@@ -135,6 +135,6 @@ def _page(path: bytes, service: Service, registry: CollectorRegistry) -> tuple[s
     if path == b"/live":
         return "200 OK", b"live\n"
     if path == b"/ready":
-        state = service.desk.state()
+        state = "the journal cannot be written" if service.stuck else service.desk.state()
         return ("200 OK" if state == "ready" else "503 Service Unavailable"), f"{state}\n".encode()
     return "404 Not Found", b"/metrics, /live or /ready\n"

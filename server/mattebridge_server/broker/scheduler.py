@@ -8,8 +8,9 @@ Every method takes the time ``now`` (seconds, monotonic) and returns what is to 
   interactive jobs that came less than `ageing_s` after it: that is the bound on starvation.
 - **Preemption.** A waiting job displaces a running batch job of higher rank when no engine is free: the engine stops at
   its next step, the job keeps its rank (and so goes before all others of its class) and goes on with what is left.
-- **Death of an engine.** The job goes on from its first unfinished window. A window that was being run `attempts` times
-  when the engine died is poison and the job fails; the engine comes back after a growing pause.
+- **Death of an engine.** The job goes on from its first unfinished window. A window that was being run, or a picture
+  that was being read, `attempts` times when the engine died is poison and the job fails; the engine comes back after a
+  growing pause.
 - **One end.** Every admitted job gets exactly one `End`, whatever races with it.
 
 A job's state:     uploading → queued → running → (ended)
@@ -23,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from mattebridge.errors import EngineFailed, JobTimeout, MatteBridgeError, PoisonFrame
+from mattebridge.errors import EngineFailed, JobTimeout, MatteBridgeError
 
 from .scheduling import (
     BEFORE_FIRST_WINDOW,
@@ -33,11 +34,13 @@ from .scheduling import (
     Interrupt,
     Job,
     KillEngine,
+    Picture,
     Policy,
     Refusal,
     Requeue,
     Run,
     StartEngine,
+    poison,
 )
 
 
@@ -139,7 +142,7 @@ class Scheduler:
         engine.heard = now
         if engine.state != "starting":
             return []
-        engine.state, engine.since = "idle", now
+        engine.state, engine.since, engine.came_up, engine.failed_starts = "idle", now, True, 0
         return self._assign(now)
 
     def engine_beat(self, now: float, name: str) -> None:
@@ -172,20 +175,20 @@ class Scheduler:
             return [*self._end(job, "failed" if job.error else "cancelled", job.error), *self._assign(now)]
         return [*self._requeue(job), *self._assign(now)]
 
-    def engine_died(self, now: float, name: str, reason: str) -> list[Instruction]:
-        """The engine's process ended, for whatever reason."""
+    def engine_died(self, now: float, name: str, reason: str, reading: Iterable[Picture] = ()) -> list[Instruction]:
+        """The engine's process ended, for whatever reason, while it was ``reading`` these pictures."""
         engine = self.engines[name]
-        starting, blameless = engine.state == "starting", engine.blameless
-        job = self.jobs.get(engine.job)
+        blameless, job = engine.blameless, self.jobs.get(engine.job)
         engine.state, engine.job, engine.since, engine.blameless = "down", "", now, False
         engine.failures += not blameless
+        engine.failed_starts += not blameless and not engine.came_up
         engine.restarts += 1
         pause = self.policy.backoff_s * 2.0 ** max(engine.failures - 1, 0) if engine.failures else 0.0
         engine.start_at = None if self.draining else now + min(pause, self.policy.backoff_longest_s)
         done: list[Instruction] = []
         if job is not None:
-            done += self._bereave(now, job, reason, blameless)
-        if starting and engine.failures >= self.policy.start_attempts:
+            done += self._bereave(now, job, reason, blameless, reading)
+        if not engine.came_up and engine.failed_starts >= self.policy.start_attempts:
             done += self._give_up(reason)
         return [*done, *self._assign(now)]
 
@@ -272,7 +275,9 @@ class Scheduler:
         engine.state, engine.blameless = "killed", blameless
         return [KillEngine(engine.name, why)]
 
-    def _bereave(self, now: float, job: Job, reason: str, blameless: bool) -> list[Instruction]:
+    def _bereave(
+        self, now: float, job: Job, reason: str, blameless: bool, reading: Iterable[Picture]
+    ) -> list[Instruction]:
         """The engine died under this job."""
         job.engine, job.stop_by = "", None
         job.ran_s += now - (job.started if job.started is not None else now)
@@ -281,9 +286,10 @@ class Scheduler:
         if blameless:
             return self._requeue(job)
         job.windows[job.window] = job.windows.get(job.window, 0) + 1
-        if job.windows[job.window] < self.policy.attempts:
+        job.pictures.update(set(reading))
+        if max([job.windows[job.window], *job.pictures.values()]) < self.policy.attempts:
             return self._requeue(job, job.window)
-        return self._end(job, "failed", _poison(job, reason))
+        return self._end(job, "failed", poison(job, reason, self.policy.attempts))
 
     def _give_up(self, reason: str) -> list[Instruction]:
         """No engine comes up: jobs learn it instead of waiting for ever."""
@@ -296,6 +302,7 @@ class Scheduler:
         policy = self.policy
         if engine.state == "down" and engine.start_at is not None and now >= engine.start_at:
             engine.state, engine.since, engine.heard, engine.start_at = "starting", now, now, None
+            engine.came_up = False
             return [StartEngine(engine.name)]
         if engine.state == "starting" and now - engine.since >= policy.engine_start_s:
             return self._kill(engine, f"not ready after {policy.engine_start_s:g} s", blameless=False)
@@ -332,12 +339,3 @@ def _deadline(job: Job) -> float | None:
 
 def _dues(job: Job) -> list[float]:
     return [due for due in (_deadline(job), job.stop_by) if due is not None]
-
-
-def _poison(job: Job, reason: str) -> MatteBridgeError:
-    times = job.windows[job.window]
-    if job.window == BEFORE_FIRST_WINDOW:
-        return EngineFailed(f"the engine died {times} times before the job's first frame: {reason}")
-    first, last = (job.frames[0], job.frames[-1]) if job.frames else (None, None)
-    where = f"frames {first} to {last}" if job.frames else f"window {job.window}"
-    return PoisonFrame(f"the engine died {times} times on {where}: {reason}", frame=first)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal
 
-from mattebridge.errors import MatteBridgeError
+from mattebridge.errors import EngineFailed, MatteBridgeError, PoisonFrame
 
 JobState = Literal["uploading", "queued", "running", "preempting", "draining", "cancelling"]
 EngineState = Literal["down", "starting", "idle", "busy", "killed"]
@@ -97,9 +98,21 @@ class Refusal:
 # -- state ---------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Picture:
+    """A picture that an engine reads."""
+
+    file: str
+    frame: int
+
+
 @dataclass
 class Job:
-    """One unfinished job. ``windows`` counts deaths by window; ``ran_s`` is time spent running before this run."""
+    """One unfinished job. ``ran_s`` is time spent running before this run.
+
+    ``windows`` counts the engine's deaths by the window that it ran, ``pictures`` (since this server's start) by the
+    pictures that it was reading.
+    """
 
     key: str
     client: str
@@ -116,13 +129,35 @@ class Job:
     window: int = BEFORE_FIRST_WINDOW
     frames: tuple[int, ...] = ()
     windows: dict[int, int] = field(default_factory=dict)
+    pictures: Counter[Picture] = field(default_factory=Counter)
     error: MatteBridgeError | None = None
     stop_by: float | None = None
 
 
+def poison(job: Job, reason: str, attempts: int) -> MatteBridgeError:
+    """What is to blame: the window that was being run at so many deaths, the pictures that were being read, or both."""
+    killers = [picture for picture, deaths in job.pictures.items() if deaths >= attempts]
+    ran = job.window != BEFORE_FIRST_WINDOW and job.windows[job.window] >= attempts
+    said = [f"the engine died {attempts} times"]
+    if ran and job.frames:
+        said.append(f"on frames {job.frames[0]} to {job.frames[-1]}")
+    elif ran:
+        said.append(f"on window {job.window}")
+    if killers:
+        said.append(f"while it was reading {' or '.join(picture.file for picture in killers)}")
+    elif not ran:
+        return EngineFailed(f"{said[0]} before the job's first frame: {reason}")
+    file, frame = (killers[0].file, killers[0].frame) if killers else ("", next(iter(job.frames), None))
+    return PoisonFrame(f"{' '.join(said)}: {reason}", file=file, frame=frame)
+
+
 @dataclass
 class Engine:
-    """One engine child as the scheduler sees it."""
+    """One engine child as the scheduler sees it.
+
+    ``failures`` are deaths since it was last stable: they set the pause. ``failed_starts`` are those in a row that came
+    before it was ready: they say when to stop hoping.
+    """
 
     name: str
     state: EngineState = "down"
@@ -130,6 +165,8 @@ class Engine:
     since: float = 0.0
     heard: float = 0.0
     start_at: float | None = 0.0
+    came_up: bool = False
     failures: int = 0
+    failed_starts: int = 0
     restarts: int = 0
     blameless: bool = False

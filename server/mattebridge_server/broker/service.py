@@ -17,7 +17,7 @@ import msgspec
 import zmq
 import zmq.asyncio
 
-from mattebridge.errors import AuthRefused, MatteBridgeError
+from mattebridge.errors import AuthRefused, MatteBridgeError, OutputFailed
 from mattebridge.messages import PROTOCOL_MAJOR, PROTOCOL_MINOR, TERMINAL, Rejected, Welcome
 
 from ..crashpoints import reach
@@ -30,7 +30,7 @@ from .desk import About, Desk
 from .floor import Floor
 from .giving import Giving
 from .jobs import JobBook, error_info
-from .journal import Journal
+from .journal import Change, Journal
 from .metrics import serve_metrics
 from .pixels import Pixels
 from .recovery import prune, recover
@@ -44,7 +44,7 @@ from .workers import Engines, PathHelper
 log = logging.getLogger("mattebridge.broker")
 
 TICK_S = 0.25
-PRUNE_EVERY_S = 600.0
+COMMIT_RETRY_S = 1.0
 REPLAY_ROWS = 500
 
 
@@ -75,6 +75,8 @@ class Service:
         self.engines = Engines(config, self._from_engine, self._engine_died)
         self.helper = PathHelper(config, self._checked, self._unanswered)
         self.endpoints: list[str] = []
+        self.stuck = ""
+        """Why nothing can be committed at present; empty while the journal can be written."""
         self._dirty = asyncio.Event()
         self._uploads: dict[str, asyncio.Lock] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -199,7 +201,7 @@ class Service:
 
     async def _prune_forever(self) -> None:
         while True:
-            await asyncio.sleep(PRUNE_EVERY_S)
+            await asyncio.sleep(self.config.prune_every_s)
             prune(self.config, self.book, time.time())
             self._dirty.set()
 
@@ -211,11 +213,32 @@ class Service:
             self._dirty.clear()
             changes, effects = self.out.take()
             if changes:
-                await asyncio.to_thread(self.journal.commit, changes)
+                await self._commit(changes)
             for effect in effects:
                 await self._perform(effect)
             if self.floor.scheduler.drained() and not self.out.effects and not self.out.changes:
                 self._stopped.set()
+
+    async def _commit(self, changes: Sequence[Change]) -> None:
+        """Make the changes durable, however long the disk refuses them: until then nobody is told anything.
+
+        Raises `OutputFailed` where the disk still refuses once the server is to stop; what was told is on the disk.
+        """
+        while True:
+            try:
+                await asyncio.to_thread(self.journal.commit, changes)
+            except OutputFailed as error:
+                if self.floor.scheduler.draining:
+                    raise
+                if not self.stuck:
+                    log.error("everything waits: %s", error, extra={"code": error.code})
+                self.stuck = str(error)
+                await asyncio.sleep(COMMIT_RETRY_S)
+            else:
+                if self.stuck:
+                    log.info("the journal can be written again; everything goes on")
+                self.stuck = ""
+                return
 
     async def _perform(self, effect: do.Effect) -> None:
         if isinstance(effect, do.Send):
@@ -251,6 +274,7 @@ class Service:
     def _send(self, peer: do.Peer, message: Any, blobs: Sequence[bytes] = ()) -> None:
         reach("event-before-send", getattr(message, "frame", None))
         self.sockets.send(peer, [*encode(message), *blobs])
+        reach("event-after-send", getattr(message, "frame", None))
 
     async def _replay(self, effect: do.Replay) -> None:
         """Events out of the journal, a few hundred at a time; the terminal one waits for the job's pictures."""
@@ -287,6 +311,7 @@ class Service:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             self._fault = task.exception()
+            log.critical("the broker ends: %s", self._fault, exc_info=self._fault)
             self._stopped.set()
 
 

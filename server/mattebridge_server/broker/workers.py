@@ -20,6 +20,8 @@ from .lock import FileLock, Holder, end_orphans
 
 log = logging.getLogger("mattebridge.broker")
 
+HELPER_START_S = 60.0
+
 _from_engine: msgspec.msgpack.Decoder[wire.FromEngine] = msgspec.msgpack.Decoder(wire.FromEngine)
 _from_helper: msgspec.msgpack.Decoder[wire.FromHelper] = msgspec.msgpack.Decoder(wire.FromHelper)
 
@@ -49,7 +51,6 @@ class Engines:
                 f"engine {device}",
                 config.engine_command,
                 _from_engine,
-                config.log_file,
                 lambda message: self._received(device, message),
                 lambda why: self._ended(device, why),
                 keep,
@@ -113,6 +114,7 @@ class PathHelper:
     ) -> None:
         self._config, self._answered, self._unanswered = config, answered, unanswered
         self._child: Child | None = None
+        self._ready = False
         self._waiting: deque[Ask] = deque()
         self._current: Ask | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -139,25 +141,34 @@ class PathHelper:
         if self._current is not None or not self._waiting:
             return
         self._current = ask = self._waiting.popleft()
-        limit = self._config.check_timeout_s
-        self._timer = asyncio.get_running_loop().call_later(limit, self._too_slow, ask.number)
         try:
             child = self._child or self._start()
         except OSError as error:
             self._fail(f"its helper cannot be started: {error}")
             return
+        self._limit()
         child.send(wire.CheckJob(number=ask.number, request=ask.request, plan=ask.plan))
 
     def _start(self) -> Child:
         config = self._config
-        child = Child("path helper", config.helper_command, _from_helper, config.log_file, self._received, self._died)
+        child = Child("path helper", config.helper_command, _from_helper, self._received, self._died)
         child.send(config.setup)
-        self._child = child
+        self._child, self._ready = child, False
         return child
+
+    def _limit(self) -> None:
+        """Give the current question its time. What a helper needs to start is not the disk's fault, and has its own."""
+        if self._current is not None:
+            limit = self._config.check_timeout_s + (0.0 if self._ready else HELPER_START_S)
+            self._cancel_timer()
+            self._timer = asyncio.get_running_loop().call_later(limit, self._too_slow, self._current.number)
 
     def _received(self, message: msgspec.Struct) -> None:
         current = self._current
-        if isinstance(message, wire.JobChecked) and current is not None and message.number == current.number:
+        if isinstance(message, wire.Ready):
+            self._ready = True
+            self._limit()
+        elif isinstance(message, wire.JobChecked) and current is not None and message.number == current.number:
             self._done()
             self._answered(message)
             self._next()
@@ -189,6 +200,9 @@ class PathHelper:
 
     def _done(self) -> None:
         self._current = None
+        self._cancel_timer()
+
+    def _cancel_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

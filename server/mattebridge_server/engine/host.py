@@ -19,7 +19,7 @@ from typing import BinaryIO
 import msgspec
 
 from ..confine import confine
-from ..media import set_threads
+from ..media import set_threads, watch_reads
 from ..models.folders import model_folders
 from ..pipeline.control import Control
 from ..pipeline.keys import FileDigests
@@ -27,7 +27,7 @@ from ..pipeline.runner import Resources
 from ..site import Site
 from .jobs import Worker
 from .shelf import Shelf, execution_profile, parse_device
-from .wire import Beat, Quit, Ready, RunJob, Setup, StopJob, ToEngine, pack, read_body
+from .wire import Beat, CannotStart, Quit, Reading, Ready, RunJob, Setup, StopJob, ToEngine, pack, read_body
 
 BEAT_S = 1.0
 SCRATCH_VARIABLES = ("TMPDIR", "NUMBA_CACHE_DIR", "CUDA_CACHE_PATH", "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR")
@@ -75,6 +75,7 @@ class Host:
 
     def start(self) -> None:
         """Say that jobs may come, and begin to take them."""
+        watch_reads(lambda file, frame, begun: self._out.send(Reading(file=file, frame=frame, begun=begun)))
         self._out.send(self._ready())
         threading.Thread(target=self._work, name="job", daemon=True).start()
         threading.Thread(target=self._beat, name="beat", daemon=True).start()
@@ -179,8 +180,13 @@ def main() -> int:
     setup = decoder.decode(first)
     if not isinstance(setup, Setup):
         raise TypeError(f"the first message is Setup, not {type(setup).__name__}")
-    keep_to_roots(setup)
-    host = Host(setup, PipeOut(outward))
+    out = PipeOut(outward)
+    try:
+        keep_to_roots(setup)
+        host = Host(setup, out)
+    except Exception as error:
+        out.send(CannotStart(reason=f"{type(error).__name__}: {error}"))
+        raise
     host.start()
     while (body := read_body(inward)) is not None:
         if not host.handle(decoder.decode(body)):

@@ -74,6 +74,12 @@ class Ready(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     used_bytes: int = 0
 
 
+class CannotStart(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """The last word of an engine that is about to end because it cannot be what Setup asks for."""
+
+    reason: str
+
+
 class JobStarted(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     key: str
     frames: int
@@ -88,6 +94,14 @@ class JobStep(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     key: str
     window: int
     frames: tuple[int, ...] = ()
+
+
+class Reading(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """A picture is about to be read (``begun``), or was: if the engine dies between, the picture may have killed it."""
+
+    file: str
+    frame: int
+    begun: bool
 
 
 class JobFrame(msgspec.Struct, frozen=True, tag=True, kw_only=True):
@@ -168,7 +182,19 @@ class JobChecked(msgspec.Struct, frozen=True, tag=True, kw_only=True):
 
 
 ToEngine = Setup | RunJob | StopJob | Quit
-FromEngine = Ready | JobStarted | JobStep | JobFrame | JobResult | JobWarning | JobProgress | JobEnded | Beat
+FromEngine = (
+    Ready
+    | CannotStart
+    | JobStarted
+    | JobStep
+    | Reading
+    | JobFrame
+    | JobResult
+    | JobWarning
+    | JobProgress
+    | JobEnded
+    | Beat
+)
 ToHelper = Setup | CheckJob | Quit
 FromHelper = Ready | JobChecked | Beat
 

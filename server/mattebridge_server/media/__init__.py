@@ -20,6 +20,7 @@ from mattebridge_server.media.planes import write_planes
 from mattebridge_server.media.plate import Plate, read_plate
 from mattebridge_server.media.repair import repair_non_finite
 from mattebridge_server.media.source import read_attributes, read_header
+from mattebridge_server.media.watch import watch_reads
 from mattebridge_server.media.write import Written, write_alpha, write_rgb
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "remove_stale_temporaries",
     "repair_non_finite",
     "set_threads",
+    "watch_reads",
     "write_alpha",
     "write_planes",
     "write_rgb",

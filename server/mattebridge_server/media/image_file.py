@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from mattebridge.errors import FrameError, MissingFrames, OutOfMemory
 from mattebridge_server.media.channels import Channel, read_names
+from mattebridge_server.media.exr_check import lists_at_most
 from mattebridge_server.media.geometry import Window
 from mattebridge_server.media.half import to_float
 from mattebridge_server.media.header import (
@@ -75,7 +76,7 @@ class ImageFile:
         self.path = path
         self.frame = frame
         self._limits = limits
-        self.file_format = _recognise(path, frame)
+        self.file_format = _recognise(path, frame, limits)
         with _as_frame_errors(path, frame):
             # Straight alpha stays straight: a mask's red must not be multiplied by its alpha.
             config = oiio.ImageSpec()
@@ -236,7 +237,7 @@ def _as_frame_errors(path: str, frame: int) -> Iterator[None]:
         raise OutOfMemory(f"no memory to decode frame {frame}", file=path, frame=frame) from error
 
 
-def _recognise(path: str, frame: int) -> str:
+def _recognise(path: str, frame: int, limits: ReadLimits) -> str:
     """The format by the first bytes of the file. Refuses what is missing, empty, unreadable or not a plain file."""
     try:
         # Before opening: the open of a pipe would wait for its writer.
@@ -245,6 +246,9 @@ def _recognise(path: str, frame: int) -> str:
             raise frame_error(path, frame, "is not a file", "Give the path of an image file.")
         with Path(path).open("rb") as stream:
             start = stream.read(8)
+            found = next((name for magic, name in _MAGIC.items() if start.startswith(magic)), "")
+            if found == "openexr" and not lists_at_most(stream, limits.max_attributes):
+                raise frame_error(path, frame, f"lists more than {limits.max_attributes} attributes in its header")
     except FileNotFoundError as error:
         raise MissingFrames(f"frame {frame} does not exist", file=path, frame=frame) from error
     except (OSError, ValueError) as error:
@@ -253,7 +257,6 @@ def _recognise(path: str, frame: int) -> str:
         raise frame_error(path, frame, f"cannot be read: {reason}", remedy) from error
     if not start:
         raise frame_error(path, frame, "is empty (0 bytes)")
-    found = next((name for magic, name in _MAGIC.items() if start.startswith(magic)), "")
     if not found and start == start[: status.st_size] and any(m.startswith(start) for m in _MAGIC):
         raise frame_error(path, frame, f"is truncated: it has {status.st_size} bytes")
     if not found:

@@ -23,13 +23,14 @@ class ReadLimits:
     """What a file may claim before anything is allocated for it.
 
     ``max_side`` bounds width and height of every window (8K with a generous overscan fits), ``max_bytes`` the pixels
-    that one read decodes (as float32), ``max_channels`` and ``max_parts`` what a header may list.
+    that one read decodes (as float32), ``max_channels``, ``max_parts`` and ``max_attributes`` what headers may list.
     """
 
     max_side: int = 16384
     max_bytes: int = 1 << 30
     max_channels: int = 1024
     max_parts: int = 256
+    max_attributes: int = 10_000
 
 
 DEFAULT_LIMITS = ReadLimits()

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from mattebridge.errors import FrameError
 from mattebridge_server.media.channels import find_picture
 from mattebridge_server.media.header import FrameHeader
 from mattebridge_server.media.image_file import ImageFile
 from mattebridge_server.media.library import DEFAULT_LIMITS, ReadLimits
 from mattebridge_server.media.planes import SUFFIX, PlanesFile
+from mattebridge_server.media.watch import being_read
 
 Source = ImageFile | PlanesFile
 
 
-def open_source(path: str, frame: int, limits: ReadLimits = DEFAULT_LIMITS) -> Source:
+@contextmanager
+def open_source(path: str, frame: int, limits: ReadLimits = DEFAULT_LIMITS) -> Iterator[Source]:
     """``path`` as an image or as ``.planes``. Raises `MissingFrames` or `FrameError`."""
-    return PlanesFile(path, frame, limits) if path.endswith(SUFFIX) else ImageFile(path, frame, limits)
+    kind = PlanesFile if path.endswith(SUFFIX) else ImageFile
+    with being_read(path, frame), kind(path, frame, limits) as source:
+        yield source
 
 
 def read_header(

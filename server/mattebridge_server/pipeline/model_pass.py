@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mattebridge.errors import OutOfMemory
 from mattebridge.messages import PromptInfo
 
+from ..crashpoints import reach
 from ..models.base import FrameResult, Model, Prompt, Window
 from .blend import Blend
 from .colour import is_scene_linear
@@ -58,6 +59,7 @@ class ModelPass:
             runs = [self._run(role, span, inside, chosen, display, blends[role]) for role in roles]
             for results in zip(*runs, strict=True):
                 yield _merged(self.layers, results)
+            reach("window-after", chosen[0] if chosen else None)
 
     def _run(
         self,

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..crashpoints import reach
 from ..media import (
     FrameHeader,
     Mask,
@@ -145,7 +144,6 @@ class FrameStore:
     def _read(self, role: str, frame: int) -> Plate | Mask:
         path = self._inputs.path(role, frame)
         assert path is not None
-        reach("read-before", frame)
         with self._stages.measure("digest"):
             self._digests.of(path)
         if role in ("plate", "background"):

@@ -11,6 +11,7 @@ from mattebridge_server.broker.scheduling import (
     End,
     Interrupt,
     KillEngine,
+    Picture,
     Policy,
     Refusal,
     Requeue,
@@ -188,6 +189,22 @@ def test_a_window_that_kills_the_engine_three_times_is_poison_and_others_are_not
             assert scheduler.engine_ready(now, "gpu")[0].key == "job"
 
 
+def test_a_picture_that_was_read_at_every_death_is_named_whatever_window_was_run():
+    scheduler = ready(Policy(attempts=3, start_attempts=99))
+    submit(scheduler, 0, "job")
+    killer, innocent = Picture("/p.1007.exr", 1007), Picture("/p.1005.exr", 1005)
+    for now, window in ((0, 4), (100, 5), (200, 6)):
+        scheduler.engine_step(now, "gpu", "job", window, (1001 + window,))
+        done = scheduler.engine_died(now, "gpu", "SIGSEGV", [killer, innocent] if window == 4 else [killer])
+        if window < 6:
+            scheduler.tick(now + 50)
+            scheduler.engine_ready(now + 50, "gpu")
+    (end,) = done
+    assert isinstance(end.error, PoisonFrame)
+    assert (end.error.file, end.error.frame) == ("/p.1007.exr", 1007)
+    assert end.error.message == "the engine died 3 times while it was reading /p.1007.exr: SIGSEGV"
+
+
 def test_the_pause_before_a_restart_grows_and_is_forgotten_by_a_stable_engine():
     scheduler = Scheduler(Policy(backoff_s=1, backoff_longest_s=8, stable_s=10, start_attempts=99), ["gpu"])
     now, pauses = 0.0, []
@@ -214,6 +231,36 @@ def test_when_no_engine_comes_up_jobs_fail_with_the_reason():
     (end,) = done
     assert isinstance(end.error, EngineFailed)
     assert "no driver" in end.error.message
+
+
+def test_a_start_that_never_ends_counts_as_one_that_failed():
+    scheduler = Scheduler(Policy(start_attempts=2, engine_start_s=300, backoff_s=1), ["gpu"])
+    scheduler.submit(0, "job")
+    now = 0.0
+    for _ in range(2):
+        assert [type(one) for one in scheduler.tick(now)] == [StartEngine]
+        now += 300
+        assert [type(one) for one in scheduler.tick(now)] == [KillEngine]
+        done = scheduler.engine_died(now, "gpu", "not ready after 300 s")
+        now = scheduler.next_due()
+    (end,) = done
+    assert "not ready after 300 s" in end.error.message
+
+
+def test_only_starts_that_fail_in_a_row_mean_that_no_engine_comes_up():
+    """An engine that came up and died at its work is not one that does not start, however often that was."""
+    scheduler = Scheduler(Policy(start_attempts=2, attempts=99, backoff_s=1), ["gpu"])
+    scheduler.submit(0, "job")
+    now = 0.0
+    for _ in range(4):
+        scheduler.tick(now)
+        assert [type(one) for one in scheduler.engine_ready(now, "gpu")] == [Run]
+        assert [type(one) for one in scheduler.engine_died(now, "gpu", "SIGSEGV")] == [Requeue]
+        now = scheduler.next_due()
+        scheduler.tick(now)
+        assert scheduler.engine_died(now, "gpu", "no driver") == []
+        now = scheduler.next_due()
+    assert "job" in scheduler.jobs
 
 
 def test_silence_is_a_hang_and_a_long_step_with_beats_is_not():

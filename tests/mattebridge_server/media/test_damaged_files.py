@@ -9,6 +9,7 @@ import resource
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -223,6 +224,17 @@ def test_an_absurd_size_is_called_that(seed_files, tmp_path):
     bomb = patched(seed_files[0], tmp_path / "b.exr", b"dataWindow", struct.pack("<4i", 0, 0, 99_999, 99_999))
     with pytest.raises(FrameError, match=r"frame 5 has a header that claims an absurd size: .*100000x100000"):
         read_plate(str(bomb), frame=5)
+
+
+def test_a_header_of_endless_attributes_is_refused_at_once(seed_files, tmp_path):
+    """OpenEXR takes seconds for this megabyte, and half a minute for four of them."""
+    source = seed_files[0].read_bytes()
+    bomb = tmp_path / "b.exr"
+    bomb.write_bytes(source[:8] + b"".join(b"a%d\0int\0\4\0\0\0\1\0\0\0" % n for n in range(200_000)) + source[8:])
+    before = time.process_time()
+    with pytest.raises(FrameError, match="frame 5 lists more than 10000 attributes"):
+        read_plate(str(bomb), frame=5)
+    assert time.process_time() - before < 0.5
 
 
 def test_offsets_that_point_at_each_other_are_survived(seed_files, tmp_path):
