@@ -1,4 +1,4 @@
-"""From a coarse mask to alpha, for one frame: open the band, gather the evidence, judge it, finish it.
+"""From a coarse mask to alpha, for one frame: open the band, gather the evidence, judge it, draw its line, finish it.
 
 Solid inside stays exactly 1 and empty outside exactly 0: only the band is ever written, and the mask is kept beyond it.
 """
@@ -12,8 +12,9 @@ import numpy as np
 
 from mattebridge.errors import InputError
 from mattebridge_server.matting.band import open_band
+from mattebridge_server.matting.contour import drawn
 from mattebridge_server.matting.evidence import gather_evidence
-from mattebridge_server.matting.finish import attached, softened, without_slits
+from mattebridge_server.matting.finish import attached, lens_blur, softened, without_slits
 from mattebridge_server.matting.judge import judge_alpha, load_judge
 
 if TYPE_CHECKING:
@@ -48,9 +49,10 @@ def solve_alpha(plate: Float32, mask: Float32, settings: SolveSettings, threads:
     if band is None or settings.detail <= 0:
         return alpha
     evidence = gather_evidence(plate, band, threads)
-    judged = without_slits(judge_alpha(band, evidence, load_judge(), threads), band)
-    judged = attached(judged, band)
-    judged = softened(judged, plate[band.crop], band, threads)
+    lens = lens_blur(plate[band.crop], band, threads)
+    judged = drawn(judge_alpha(band, evidence, load_judge(), threads), band, evidence, lens)
+    judged = attached(without_slits(judged, band), band)
+    judged = softened(judged, lens, band)
     if settings.detail < 1:
         judged = band.mask + (judged - band.mask) * np.float32(settings.detail)
     alpha[band.crop] = judged
