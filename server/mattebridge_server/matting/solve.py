@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     Float32 = NDArray[np.float32]
 
 REACH, DEPTH = 140.0, 30.0
+ORDINARY = (0.025, 6.0)
+"""Geometric mean of the light around the subject, scene-linear, that needs no gain."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ def solve_alpha(plate: Float32, mask: Float32, settings: SolveSettings, threads:
     band = open_band(alpha, settings.reach, settings.depth)
     if band is None or settings.detail <= 0:
         return alpha
+    plate = plate * _gain(plate[band.crop])
     evidence = gather_evidence(plate, band, threads)
     lens = lens_blur(plate[band.crop], band, threads)
     judged = drawn(judge_alpha(band, evidence, load_judge(), threads), band, evidence, lens)
@@ -57,3 +60,14 @@ def solve_alpha(plate: Float32, mask: Float32, settings: SolveSettings, threads:
         judged = band.mask + (judged - band.mask) * np.float32(settings.detail)
     alpha[band.crop] = judged
     return alpha
+
+
+def _gain(plate: Float32) -> np.float32:
+    """1 for an ordinary exposure; a far darker or brighter plate is brought to the nearest level that counts as one.
+
+    The evidence compares stops above a floor, so a plate of a hundredth of the light would look black. A geometric mean
+    over the whole crop, continuous in the light: neighbouring frames get nearly the same gain.
+    """
+    light = np.maximum(plate[::4, ::4].mean(axis=2), np.float32(1e-6))
+    level = np.exp(np.log(light).mean(dtype=np.float64))
+    return np.float32(np.clip(level, *ORDINARY) / level)
