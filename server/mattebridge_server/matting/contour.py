@@ -8,7 +8,7 @@ A strand keeps what the judge said, and so does an edge that is clean already, a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import cv2
@@ -61,12 +61,30 @@ def drawn(alpha: Float32, band: Band, evidence: Evidence, lens: Float32) -> Floa
 
     The mask is kept where the band is not open.
     """
-    expected = np.exp(calm(np.log(evidence.maps["doubt"] + np.float32(1e-3)), 4 * band.unit))
-    deviation = np.maximum(expected, evidence.false_answers)
-    believed = (1 / (1 + (deviation / BELIEVED) ** 4)).astype(np.float32)
+    if not band.open.any():
+        return alpha
+    rows, columns = (np.flatnonzero(band.open.any(axis=axis)) for axis in (1, 0))
+    part = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+    near = replace(band, mask=band.mask[part], distance=band.distance[part])
+    misfit, deviation = evidence.maps["misfit"][part], _deviation(evidence, band.unit)[part]
+    result = alpha.copy()
+    result[part] = _drawn(np.ascontiguousarray(alpha[part]), near, deviation, misfit, lens[part])
+    return result
+
+
+def _deviation(evidence: Evidence, unit: float) -> Float32:
+    """The error to expect of a coverage (h, w): by its own account, or as often as the picture answers falsely."""
+    grid = evidence.grid
+    expected = grid.blur(np.log(grid.gather(evidence.maps["doubt"]) + np.float32(1e-3)), 4 * unit)
+    everywhere = cv2.resize(np.exp(expected), (grid.width, grid.height), interpolation=cv2.INTER_LINEAR)
+    return np.maximum(np.asarray(everywhere, np.float32), evidence.false_answers)
+
+
+def _drawn(alpha: Float32, band: Band, deviation: Float32, misfit: Float32, lens: Float32) -> Float32:
+    believed = (1 / (1 + np.square(np.square(deviation * np.float32(1 / BELIEVED))))).astype(np.float32)
     doubt = _Doubt(ramp((deviation - TOLD) / (UNTOLD - TOLD)), believed, _feathered(band))
     hairy = _hairy(alpha, _line(alpha, band, doubt), band, doubt)
-    line = _line(_without_seams(alpha, hairy, band, evidence), band, doubt)
+    line = _line(_without_seams(alpha, hairy, band, misfit), band, doubt)
     ragged = np.where(doubt.feathered, 0, _ragged(alpha, line, hairy, band.unit))
     share = np.maximum(ragged, doubt.unsure) * (1 - hairy) * (1 - lens)
     return np.where(band.open, alpha + (line - alpha) * share, alpha).astype(np.float32)
@@ -115,10 +133,10 @@ def _hairy(alpha: Float32, line: Float32, band: Band, doubt: _Doubt) -> Float32:
     return np.asarray(around + doubt.unsure * (np.minimum(around, itself) - around), np.float32)
 
 
-def _without_seams(alpha: Float32, hairy: Float32, band: Band, evidence: Evidence) -> Float32:
+def _without_seams(alpha: Float32, hairy: Float32, band: Band, misfit: Float32) -> Float32:
     """``alpha`` with slits inside the mask closed whose colour is neither side's: the shadow in a seam or a fold."""
     closed = cv2.morphologyEx(_bytes(alpha), cv2.MORPH_CLOSE, disc(SEAM * band.unit)) / np.float32(255)
-    odd = np.asarray(cv2.dilate(calm(evidence.maps["misfit"], band.unit), disc(5 * band.unit)), np.float32)
+    odd = np.asarray(cv2.dilate(calm(misfit, band.unit), disc(5 * band.unit)), np.float32)
     odd = ramp((calm(odd, 2 * band.unit) - SEAM_MISFIT[0]) / (SEAM_MISFIT[1] - SEAM_MISFIT[0]))
     return np.asarray(alpha + np.maximum(closed - alpha, 0) * odd * (1 - hairy) * (band.mask > 0.5), np.float32)
 
