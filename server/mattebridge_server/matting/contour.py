@@ -33,6 +33,8 @@ NEAR, WIDE = 3.0, 8.0
 """What a line is gathered over, and what it is gathered over where the plate does not tell."""
 NEAR_WIDTH, WIDE_WIDTH = 0.45, 0.2
 """Coverage, so gathered, that an edge of some three pixels passes through."""
+SMALLEST = 0.45
+"""Plates of fewer lines, as a share of 1080, are left alone: their hair is as wide as the teeth of an edge."""
 FEATHER = 11.0
 STRAND_WIDTH, STRAND_CONTRAST, STRAND_LENGTH, STAND_OFF = 9.0, 0.12, 10.0, 5.5
 FULLEST_STRANDS = 0.2
@@ -61,7 +63,7 @@ def drawn(alpha: Float32, band: Band, evidence: Evidence, lens: Float32) -> Floa
 
     The mask is kept where the band is not open.
     """
-    if not band.open.any():
+    if band.unit < SMALLEST or not band.open.any():
         return alpha
     rows, columns = (np.flatnonzero(band.open.any(axis=axis)) for axis in (1, 0))
     part = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
