@@ -87,3 +87,18 @@ def ramp(value: NDArray[Any]) -> Float32:
     """Smooth step from 0 at 0 to 1 at 1."""
     x = np.clip(value, 0, 1)
     return np.asarray(x * x * (3 - 2 * x), np.float32)
+
+
+def calm(image: Float32, sigma: float) -> Float32:
+    """Gaussian of ``sigma`` pixels; a wide one is taken at half the size, where nothing of it is lost."""
+    if sigma < 4:
+        return np.asarray(cv2.GaussianBlur(image, (0, 0), max(sigma, 0.4)), np.float32)
+    half = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    half = cv2.GaussianBlur(half, (0, 0), sigma / 2)
+    return np.asarray(cv2.resize(half, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def disc(size: float) -> NDArray[np.uint8]:
+    """Structuring element: a disc some ``size`` pixels across, at least 3."""
+    odd = max(3, round(size) | 1)
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (odd, odd)), np.uint8)

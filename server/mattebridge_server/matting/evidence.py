@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 
 from mattebridge_server.matting import kernels
-from mattebridge_server.matting.band import FAR, Band, ramp
+from mattebridge_server.matting.band import FAR, Band, calm, disc, ramp
 from mattebridge_server.matting.fields import PAIRS, Grid, inverse
 
 if TYPE_CHECKING:
@@ -54,6 +54,15 @@ class Evidence:
     def coverage(self) -> Float32:
         """The projection, clipped to 0..1: (h, w)."""
         return self.maps["coverage"]
+
+    @property
+    def false_answers(self) -> Float32:
+        """How often the picture answers falsely nearby, the mean of both sides: (h, w), 0.5 is a guess."""
+        first = len(FEATURES) - self.coarse.shape[2]
+        sides = [self.coarse[..., FEATURES.index(name) - first] for name in ("outside_mean", "inside_mean")]
+        size = (self.grid.width, self.grid.height)
+        mean = np.ascontiguousarray(0.5 * (sides[0] + sides[1]), np.float32)
+        return np.asarray(cv2.resize(mean, size, interpolation=cv2.INTER_LINEAR), np.float32)
 
     def features(self, where: NDArray[np.int64], threads: int) -> Float32:
         """Features of the pixels ``where`` (N, 2; row, column): (N, len(FEATURES)) float32."""
@@ -128,10 +137,10 @@ def gather_evidence(plate: Float32, band: Band, threads: int) -> Evidence:
 
     unit = band.unit
     maps = {
-        "away": crop.away, "mask": _calm(band.mask, 1.5 * unit), "mask_wide": _calm(band.mask, 9 * unit),
+        "away": crop.away, "mask": calm(band.mask, 1.5 * unit), "mask_wide": calm(band.mask, 9 * unit),
         "mix": mix, "doubt": doubt, "misfit": misfit,
         "distance": distance, "gap_distance": gap_distance, "gap": gap,
-        "coverage": coverage, "coverage_2": _calm(coverage, 2 * unit),
+        "coverage": coverage, "coverage_2": calm(coverage, 2 * unit),
     }  # fmt: skip
     return Evidence(crop.grid, maps, _coarse_features(crop, colours, coverage))
 
@@ -162,21 +171,11 @@ def _gaps(crop: _Crop, inner: Float32, texture: Float32) -> tuple[Float32, Float
         crop.grid.step,
         distance,
     )
-    size = max(3, round(GAP * crop.band.unit) | 1)
-    window = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
-    closed = cv2.morphologyEx(_calm(distance, 0.8 * crop.band.unit), cv2.MORPH_CLOSE, window)
-    closed = _calm(np.asarray(closed, np.float32), size / 4)
+    window = disc(GAP * crop.band.unit)
+    closed = cv2.morphologyEx(calm(distance, 0.8 * crop.band.unit), cv2.MORPH_CLOSE, window)
+    closed = calm(np.asarray(closed, np.float32), len(window) / 4)
     short = np.clip((closed - distance) / np.maximum(closed, 1), 0, 1)
     return distance, np.asarray(closed, np.float32), np.asarray(short, np.float32)
-
-
-def _calm(image: Float32, sigma: float) -> Float32:
-    """Gaussian of ``sigma`` pixels; a wide one is taken at half the size, where nothing of it is lost."""
-    if sigma < 4:
-        return np.asarray(cv2.GaussianBlur(image, (0, 0), max(sigma, 0.4)), np.float32)
-    half = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    half = cv2.GaussianBlur(half, (0, 0), sigma / 2)
-    return np.asarray(cv2.resize(half, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def _background_weight(crop: _Crop, distance: Float32, gap_distance: Float32, gap: Float32) -> Float32:

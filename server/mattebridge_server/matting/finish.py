@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from mattebridge_server.matting.band import ramp
+from mattebridge_server.matting.band import disc, ramp
 from mattebridge_server.matting.fields import Grid
 
 if TYPE_CHECKING:
@@ -35,9 +35,7 @@ SHARP, SOFT = -0.4, -0.5
 
 def attached(alpha: Float32, band: Band) -> Float32:
     """``alpha`` (h, w) of the band's crop without the islands that no strand joins to the mask."""
-    size = max(3, round(LEAP * band.unit) | 1)
-    near = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
-    seen = cv2.dilate((alpha > VISIBLE).astype(np.uint8), near)
+    seen = cv2.dilate((alpha > VISIBLE).astype(np.uint8), disc(LEAP * band.unit))
     count, labels = cv2.connectedComponents(seen, connectivity=8)
     kept = np.zeros(count, np.bool_)
     kept[labels[band.mask > 0.5]] = True
@@ -51,28 +49,23 @@ def without_slits(alpha: Float32, band: Band) -> Float32:
     A dark seam or a fold inside the mask can look like the background behind it. Between strands of hair such a gap is
     real; between two parts that are each solid and wider than a strand it is a hole in a shoulder.
     """
-    strand, slit = (
-        cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
-        for size in (max(3, round(width * band.unit) | 1) for width in (STRAND, SLIT))
-    )
-    solid = cv2.morphologyEx((alpha > SOLID).astype(np.uint8), cv2.MORPH_OPEN, strand)
-    whole = cv2.morphologyEx(solid, cv2.MORPH_CLOSE, slit)
+    solid = cv2.morphologyEx((alpha > SOLID).astype(np.uint8), cv2.MORPH_OPEN, disc(STRAND * band.unit))
+    whole = cv2.morphologyEx(solid, cv2.MORPH_CLOSE, disc(SLIT * band.unit))
     holes = (whole > solid) & (band.mask > 0.5)
     filled = cv2.GaussianBlur(holes.astype(np.float32), (0, 0), max(0.7 * band.unit, 0.3))
     return np.where(band.mask > 0.5, np.maximum(alpha, np.where(holes, 1, filled)), alpha).astype(np.float32)
 
 
-def softened(alpha: Float32, plate: Float32, band: Band, threads: int) -> Float32:
-    """``alpha`` (h, w), blurred as far as the subject itself is; ``plate`` is the crop (h, w, 3), scene-linear."""
-    amount = _blur_of_subject(plate, band, threads)
-    if not (amount > 0).any():
+def softened(alpha: Float32, lens: Float32, band: Band) -> Float32:
+    """``alpha`` (h, w), blurred as far as the subject itself is: ``lens`` is `lens_blur`."""
+    if not (lens > 0).any():
         return alpha
     blurred = cv2.GaussianBlur(alpha, (0, 0), LENS_BLUR * band.unit)
-    return np.where(band.open, alpha + amount * (blurred - alpha), alpha).astype(np.float32)
+    return np.where(band.open, alpha + lens * (blurred - alpha), alpha).astype(np.float32)
 
 
-def _blur_of_subject(plate: Float32, band: Band, threads: int) -> Float32:
-    """0 where the subject nearby is sharp, 1 where it is blurred: (h, w) float32.
+def lens_blur(plate: Float32, band: Band, threads: int) -> Float32:
+    """0 where the subject nearby is sharp, 1 where it is blurred: (h, w) float32; ``plate`` is the crop (h, w, 3).
 
     Flat subjects show only grain, which is sharp: in doubt nothing is blurred.
     """

@@ -1,4 +1,4 @@
-"""From a coarse mask to alpha, for one frame: open the band, gather the evidence, judge it, finish it.
+"""From a coarse mask to alpha, for one frame: open the band, gather the evidence, judge it, draw its line, finish it.
 
 Solid inside stays exactly 1 and empty outside exactly 0: only the band is ever written, and the mask is kept beyond it.
 """
@@ -12,8 +12,9 @@ import numpy as np
 
 from mattebridge.errors import InputError
 from mattebridge_server.matting.band import open_band
+from mattebridge_server.matting.contour import drawn
 from mattebridge_server.matting.evidence import gather_evidence
-from mattebridge_server.matting.finish import attached, softened, without_slits
+from mattebridge_server.matting.finish import attached, lens_blur, softened, without_slits
 from mattebridge_server.matting.judge import judge_alpha, load_judge
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     Float32 = NDArray[np.float32]
 
 REACH, DEPTH = 140.0, 30.0
+ORDINARY = (0.025, 6.0)
+"""Geometric mean of the light around the subject, scene-linear, that needs no gain."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +50,24 @@ def solve_alpha(plate: Float32, mask: Float32, settings: SolveSettings, threads:
     band = open_band(alpha, settings.reach, settings.depth)
     if band is None or settings.detail <= 0:
         return alpha
+    plate = plate * _gain(plate[band.crop])
     evidence = gather_evidence(plate, band, threads)
-    judged = without_slits(judge_alpha(band, evidence, load_judge(), threads), band)
-    judged = attached(judged, band)
-    judged = softened(judged, plate[band.crop], band, threads)
+    lens = lens_blur(plate[band.crop], band, threads)
+    judged = drawn(judge_alpha(band, evidence, load_judge(), threads), band, evidence, lens)
+    judged = attached(without_slits(judged, band), band)
+    judged = softened(judged, lens, band)
     if settings.detail < 1:
         judged = band.mask + (judged - band.mask) * np.float32(settings.detail)
     alpha[band.crop] = judged
     return alpha
+
+
+def _gain(plate: Float32) -> np.float32:
+    """1 for an ordinary exposure; a far darker or brighter plate is brought to the nearest level that counts as one.
+
+    The evidence compares stops above a floor, so a plate of a hundredth of the light would look black. A geometric mean
+    over the whole crop, continuous in the light: neighbouring frames get nearly the same gain.
+    """
+    light = np.maximum(plate[::4, ::4].mean(axis=2), np.float32(1e-6))
+    level = np.exp(np.log(light).mean(dtype=np.float64))
+    return np.float32(np.clip(level, *ORDINARY) / level)

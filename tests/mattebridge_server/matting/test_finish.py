@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from mattebridge_server.matting.band import Band, open_band
-from mattebridge_server.matting.finish import attached, softened, without_slits
+from mattebridge_server.matting.finish import attached, lens_blur, softened, without_slits
 
 HEIGHT, WIDTH = 540, 720
 
@@ -62,8 +62,7 @@ def _plate(sigma: float) -> np.ndarray:
 def test_a_sharp_subject_keeps_its_edge_and_a_blurred_one_does_not() -> None:
     mask, band = _disc()
     alpha = np.ascontiguousarray(mask[band.crop])
-    sharp = softened(alpha, np.ascontiguousarray(_plate(0)[band.crop]), band, 1)
-    blurred = softened(alpha, np.ascontiguousarray(_plate(4)[band.crop]), band, 1)
+    sharp, blurred = (softened(alpha, lens_blur(_plate(sigma)[band.crop], band, 1), band) for sigma in (0, 4))
     assert np.array_equal(sharp, alpha)
     assert ((blurred > 0.05) & (blurred < 0.95)).sum() > 1500
     assert (blurred[band.distance < -20] == 1).all()

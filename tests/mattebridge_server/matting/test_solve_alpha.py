@@ -106,6 +106,13 @@ def test_a_smaller_reach_is_obeyed(shots: dict[str, Frame]) -> None:
     assert mad(alpha, frame.alpha) < mad(frame.mask, frame.alpha)
 
 
+@pytest.mark.parametrize("gain", [0.01, 100.0])
+def test_a_far_darker_or_brighter_exposure_gives_nearly_the_same_alpha(gain: float, shots: dict[str, Frame]) -> None:
+    frame = shots["clutter"]
+    errors = [mad(solve_alpha(frame.plate * np.float32(g), frame.mask, PLAIN), frame.alpha) for g in (1.0, gain)]
+    assert errors[1] < 1.3 * errors[0]
+
+
 def test_a_mask_of_another_size_is_refused(shots: dict[str, Frame]) -> None:
     with pytest.raises(InputError, match="479x270"):
         solve_alpha(shots["clutter"].plate, np.zeros((270, 479), np.float32), PLAIN)
