@@ -33,8 +33,9 @@ NEAR, WIDE = 3.0, 8.0
 """What a line is gathered over, and what it is gathered over where the plate does not tell."""
 NEAR_WIDTH, WIDE_WIDTH = 0.45, 0.2
 """Coverage, so gathered, that an edge of some three pixels passes through."""
-SMALLEST = 0.45
-"""Plates of fewer lines, as a share of 1080, are left alone: their hair is as wide as the teeth of an edge."""
+SMALL = (0.6, 0.9)
+"""Heights, as a share of 1080, up to which plates are left alone and from which lines are drawn in full: on a small
+plate hair is as wide as the teeth of an edge, and a line that comes and goes with the grain flickers."""
 FEATHER = 11.0
 STRAND_WIDTH, STRAND_CONTRAST, STRAND_LENGTH, STAND_OFF = 9.0, 0.12, 10.0, 5.5
 FULLEST_STRANDS = 0.2
@@ -63,7 +64,7 @@ def drawn(alpha: Float32, band: Band, evidence: Evidence, lens: Float32) -> Floa
 
     The mask is kept where the band is not open.
     """
-    if band.unit < SMALLEST or not band.open.any():
+    if band.unit <= SMALL[0] or not band.open.any():
         return alpha
     rows, columns = (np.flatnonzero(band.open.any(axis=axis)) for axis in (1, 0))
     part = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
@@ -88,7 +89,8 @@ def _drawn(alpha: Float32, band: Band, deviation: Float32, misfit: Float32, lens
     hairy = _hairy(alpha, _line(alpha, band, doubt), band, doubt)
     line = _line(_without_seams(alpha, hairy, band, misfit), band, doubt)
     ragged = np.where(doubt.feathered, 0, _ragged(alpha, line, hairy, band.unit))
-    share = np.maximum(ragged, doubt.unsure) * (1 - hairy) * (1 - lens)
+    large = ramp(np.float32((band.unit - SMALL[0]) / (SMALL[1] - SMALL[0])))
+    share = np.maximum(ragged, doubt.unsure) * (1 - hairy) * (1 - lens) * large
     return np.where(band.open, alpha + (line - alpha) * share, alpha).astype(np.float32)
 
 
@@ -144,9 +146,13 @@ def _without_seams(alpha: Float32, hairy: Float32, band: Band, misfit: Float32) 
 
 
 def _ragged(alpha: Float32, line: Float32, hairy: Float32, unit: float) -> Float32:
-    """1 where ``alpha`` lies off ``line`` by more than a pixel here and there, and is not a slope: (h, w) float32."""
-    pixel = disc(2 * unit)
-    off = np.maximum(alpha - cv2.dilate(line, pixel), cv2.erode(line, pixel) - alpha)
+    """1 where ``alpha`` lies off ``line`` by more than a pixel here and there, and is not a slope: (h, w) float32.
+
+    An edge that is sharper than the line is as clean.
+    """
+    pixel, sharp = disc(2 * unit), (line > 0.5).astype(np.float32)
+    most, least = cv2.dilate(np.maximum(line, sharp), pixel), cv2.erode(np.minimum(line, sharp), pixel)
+    off = np.maximum(alpha - most, least - alpha)
     rough = ramp((calm(np.maximum(off, 0) * (1 - hairy), 6 * unit) - ROUGH[0]) / (ROUGH[1] - ROUGH[0]))
     across, down = (cv2.Sobel(alpha, cv2.CV_32F, *axis, scale=1 / 8) for axis in ((1, 0), (0, 1)))
     square = across * across + down * down

@@ -15,7 +15,7 @@ from mattebridge_server.matting.finish import lens_blur
 from mattebridge_server.matting.judge import judge_alpha, load_judge
 from mattebridge_server.matting.solve import DEPTH, REACH, SolveSettings, solve_alpha
 
-HEIGHT, WIDTH = 540, 720
+HEIGHT, WIDTH = 1080, 720
 
 
 def _disc(radius: int = 120) -> np.ndarray:
@@ -66,7 +66,7 @@ def test_an_edge_that_the_plate_does_not_show_is_one_line_near_the_masks(alike: 
     circle = _length(mask)
     assert _length(judged) > 1.25 * circle, "the scene has to be hard enough to tear an edge"
     assert _length(alpha[band.crop]) < 1.1 * circle
-    assert np.abs(alpha - mask).sum() < 3.0 * circle, "on average within three pixels of the mask"
+    assert np.abs(alpha - mask).sum() < 4.0 * circle, "on average within four pixels of the mask"
 
 
 def test_nothing_is_left_beyond_an_edge_that_the_plate_does_not_show(alike: tuple[np.ndarray, np.ndarray]) -> None:
@@ -101,6 +101,15 @@ def _drawn(change: Callable[[np.ndarray, np.ndarray], None]) -> tuple[np.ndarray
 def test_a_clean_edge_is_left_as_it_is() -> None:
     result, alpha = _drawn(lambda plate, alpha: None)
     assert np.abs(result - alpha).max() < 0.02
+
+
+def test_a_plate_of_few_lines_is_left_alone() -> None:
+    alpha = np.random.default_rng(3).random((HEIGHT // 2, WIDTH // 2)).astype(np.float32)
+    plate = np.repeat(np.float32(0.1) + 0.1 * alpha[..., None], 3, axis=2)
+    mask = np.ascontiguousarray((_disc() > 0.5)[::2, ::2], np.float32)
+    band, evidence, _, lens = _steps(plate, mask)
+    torn = np.ascontiguousarray(alpha[band.crop])
+    np.testing.assert_array_equal(drawn(torn, band, evidence, lens), torn)
 
 
 def test_a_strand_that_stands_off_is_left_as_it_is() -> None:
