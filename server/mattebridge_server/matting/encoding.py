@@ -102,7 +102,8 @@ def light_behind(
 def compressed(codes: Float32, encoding: Encoding) -> Bools:
     """Where a colour's ``codes`` (..., 3) reach the look's shoulder or clip in any channel: (...)."""
     start = encoding.forward(np.full((1, 3), encoding.shoulder_start, np.float32))
-    return np.asarray((codes >= np.float32(0.98) * start).any(axis=-1), np.bool_)
+    over = codes >= np.float32(0.98) * start
+    return np.asarray(over[..., 0] | over[..., 1] | over[..., 2], np.bool_)
 
 
 def _light_per_code(code: Float32, encoding: Encoding) -> Float32:

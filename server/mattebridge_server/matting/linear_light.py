@@ -51,7 +51,7 @@ REFERENCE_HEIGHT = 1080
 _BAND = 0.004
 _MARGIN = 192.0
 _WIDEN_RADIUS = 16.0
-_ALPHA_ERROR = 0.02
+_ALPHA_ERROR, _LEAST_ALPHA_ERROR = 0.02, 0.002
 _LEAST_SEPARATION = 0.03
 _MODEL_ERROR = 0.05
 _SETTLE_RADIUS = 6.0
@@ -126,7 +126,7 @@ def _solved(light: Float32, alpha: Float32, edge: Bools, encoding: Encoding, uni
         colours.foreground_variance[chosen],
         colours.background_variance[chosen],
     )
-    own = explained(here, codes[chosen], sharp.alpha[chosen], _ALPHA_ERROR**2, noise[chosen])
+    own = explained(here, codes[chosen], sharp.alpha[chosen], _alpha_variance(alpha[chosen]), noise[chosen])
     ceiling = brightest_nearby(light, unit)[chosen]
     sides = []
     for side, code, variance, smooth in (
@@ -139,11 +139,12 @@ def _solved(light: Float32, alpha: Float32, edge: Bools, encoding: Encoding, uni
         sides.append((encoding.forward(seen), seen, spread))
     front, back = sides
     pair = _Pair(front[0], back[0], front[1], back[1], front[2], back[2])
-    separation = np.square(here.foreground - here.background).mean(axis=1)
+    apart = here.foreground - here.background
+    separation = np.einsum("nc,nc->n", apart, apart) / np.float32(3)
     doubt = (here.foreground_variance + here.background_variance)[:, 0] + np.float32(_LEAST_SEPARATION**2)
     pixels = _Pixels(light[chosen], grain[chosen], own.alpha, own.alpha_variance, separation, doubt)
     solved = sharp.alpha.copy()
-    solved[chosen] = _combined(pixels, pair, encoding)
+    solved[chosen] = _within_reach(_combined(pixels, pair, encoding), alpha[chosen], pair, encoding)
     settled = _settled(solved, sharp.alpha, sharp.detailed, unit)
     return np.where(chosen, settled, alpha)
 
@@ -154,6 +155,12 @@ def _chosen(alpha: Float32, edge: Bools, colours: LocalColours, encoding: Encodi
     wide = cv2.dilate(edge.astype(np.uint8), np.ones((size, size), np.uint8)) > 0
     bright = compressed(colours.foreground, encoding) | compressed(colours.background, encoding)
     return np.asarray(((alpha > _BAND) & (alpha < 1 - _BAND)) | (wide & bright), np.bool_)
+
+
+def _alpha_variance(alpha: Float32) -> Float32:
+    """How wrong a network's alpha is taken to be: in the band; hardly where it is solid or empty."""
+    certain = (alpha <= _BAND) | (alpha >= 1 - _BAND)
+    return np.where(certain, np.float32(_LEAST_ALPHA_ERROR**2), np.float32(_ALPHA_ERROR**2))
 
 
 def _combined(pixels: _Pixels, pair: _Pair, encoding: Encoding) -> Float32:
@@ -172,10 +179,18 @@ def _combined(pixels: _Pixels, pair: _Pair, encoding: Encoding) -> Float32:
         + np.square(np.float32(_MODEL_ERROR) * light_per_code)
     )
     across = pair.foreground - pair.background
-    weight = (across * across / variance).sum(axis=1)
-    projected = ((pixels.light - pair.background) * across / variance).sum(axis=1)
+    along = across / variance
+    weight = np.einsum("nc,nc->n", across, along)
+    projected = np.einsum("nc,nc->n", pixels.light - pair.background, along)
     prior = 1 / remap_variance
     return np.asarray(np.clip((projected + prior * remapped) / (weight + prior), 0, 1), np.float32)
+
+
+def _within_reach(solved: Float32, network: Float32, pair: _Pair, encoding: Encoding) -> Float32:
+    """Where the network saw solid or empty, ``solved`` no farther from it than what the look could have hidden."""
+    least, most = (_remap(network + sign * np.float32(_BAND), pair, encoding) for sign in (-1, 1))
+    certain = (network <= _BAND) | (network >= 1 - _BAND)
+    return np.where(certain, np.clip(solved, least, most), solved).astype(np.float32)
 
 
 def _remap(alpha: Float32, pair: _Pair, encoding: Encoding) -> Float32:
@@ -183,8 +198,8 @@ def _remap(alpha: Float32, pair: _Pair, encoding: Encoding) -> Float32:
     share = np.clip(alpha, 0, 1)[:, None]
     mixed = encoding.inverse(share * pair.foreground_code + (1 - share) * pair.background_code)
     across = pair.foreground - pair.background
-    along = ((mixed - pair.background) * across).sum(axis=1)
-    mix = np.clip((along + 1e-7 * share[:, 0]) / ((across * across).sum(axis=1) + 1e-7), 0, 1)
+    along = np.einsum("nc,nc->n", mixed - pair.background, across)
+    mix = np.clip((along + 1e-7 * share[:, 0]) / (np.einsum("nc,nc->n", across, across) + 1e-7), 0, 1)
     return np.where(alpha <= 0, 0, np.where(alpha >= 1, 1, mix)).astype(np.float32)
 
 

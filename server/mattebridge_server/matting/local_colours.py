@@ -71,24 +71,27 @@ def local_colours(mix: Float32, alpha: Float32, noise: Float32, unit: float) -> 
         ),
         *(_texture(mix, side, unit) + np.float32(LEAST_VARIANCE) for side in (share, rest)),
     )
-    grain = noise.mean(axis=2, keepdims=True) + np.float32(LEAST_VARIANCE)
+    grain = _over_channels(noise) + np.float32(LEAST_VARIANCE)
     colours = _fitted(mix, share, grain, colours, [sigma * unit for sigma in WIDE_SIGMAS])
     colours = _relearned(mix, share, grain, colours, unit)
-    return _fitted(mix, share, grain, colours, [sigma * unit for sigma in NARROW_SIGMAS])
+    return _fitted(mix, share, grain, colours, [max(sigma * unit, NARROW_SIGMAS[-1]) for sigma in NARROW_SIGMAS])
 
 
-def explained(colours: LocalColours, mix: Float32, alpha: Float32, alpha_variance: float, noise: Float32) -> Explained:
-    """Pixels' own colours and alpha. ``mix`` and ``noise`` are (N, 3), ``alpha`` (N,), ``colours`` (N, ..)."""
+def explained(
+    colours: LocalColours, mix: Float32, alpha: Float32, alpha_variance: Float32, noise: Float32
+) -> Explained:
+    """Pixels' own colours and alpha. ``mix`` and ``noise`` are (N, 3), ``alpha`` and its variance
+    (N,), ``colours`` (N, ..)."""
     share, rest = alpha[:, None], 1 - alpha[:, None]
     spread_f, spread_b = colours.foreground_variance, colours.background_variance
     across = colours.foreground - colours.background
     unexplained = mix - share * colours.foreground - rest * colours.background
     colour_part = share * share * spread_f + rest * rest * spread_b + noise + np.float32(LEAST_VARIANCE)
     along = across / colour_part
-    left = alpha_variance / (1 + alpha_variance * (across * along).sum(axis=1))
-    step = left * (unexplained * along).sum(axis=1)
+    left = alpha_variance / (1 + alpha_variance * np.einsum("nc,nc->n", across, along))
+    step = left * np.einsum("nc,nc->n", unexplained, along)
     unexplained = unexplained - across * step[:, None]
-    whole = colour_part + np.float32(alpha_variance) * across * across
+    whole = colour_part + alpha_variance[:, None] * across * across
     return Explained(
         np.clip(colours.foreground + share * spread_f / colour_part * unexplained, 0, 1),
         np.clip(colours.background + rest * spread_b / colour_part * unexplained, 0, 1),
@@ -104,12 +107,17 @@ def wide_blur(image: Float32, sigma: float) -> Float32:
     return _fit_to(image, _neighbourhood(image, sigma))
 
 
+def _over_channels(image: Float32) -> Float32:
+    """Mean of the three channels: (H, W, 1)."""
+    return np.asarray(image @ np.full((3, 1), 1 / 3, np.float32), np.float32)
+
+
 def _texture(mix: Float32, side: Float32, unit: float) -> Float32:
     """Variance of the mix about its local mean where ``side`` (H, W, 1) is seen alone, however far away that is."""
     alone = np.clip((side - np.float32(0.9)) / np.float32(0.09), 0, 1)
     weight = np.asarray(alone * alone * (3 - 2 * alone) + np.float32(1e-3) * side**4, np.float32)
     mean, total = (wide_blur(part, _TEXTURE_SIGMA * unit) for part in (weight * mix, weight))
-    spread = weight * np.square(mix - mean / np.maximum(total, np.float32(1e-7))).mean(axis=2, keepdims=True)
+    spread = weight * _over_channels(np.square(mix - mean / np.maximum(total, np.float32(1e-7))))
     gathered = np.concatenate([spread, weight], axis=2)
     sums = np.zeros_like(gathered)
     for power, sigma in enumerate(_TEXTURE_REACH):
@@ -142,7 +150,7 @@ def _relearned(mix: Float32, share: Float32, grain: Float32, colours: LocalColou
     rest = 1 - share
     spread_f, spread_b = colours.foreground_variance, colours.background_variance
     total = share * share * spread_f + rest * rest * spread_b + grain
-    unexplained = np.square(mix - share * colours.foreground - rest * colours.background).mean(axis=2, keepdims=True)
+    unexplained = _over_channels(np.square(mix - share * colours.foreground - rest * colours.background))
     learned = []
     for side, spread in ((share, spread_f), (rest, spread_b)):
         gain = side * spread / total
