@@ -98,7 +98,7 @@ def softness(alpha: Float32, codes: Float32, unit: float) -> float:
     Sure up to about 1.3 pixels (of a plate of 1080 lines); of a wider blur only a part is found.
     """
     size = max(unit, 1.0)
-    grey = np.asarray(codes @ np.full(3, 1 / 3, np.float32), np.float32)
+    grey = (codes[..., 0] + codes[..., 1] + codes[..., 2]) * np.float32(1 / 3)
     mean = box(alpha, _RADIUS)
     spread = box(alpha * alpha, _RADIUS) - mean * mean
     edge = spread > np.float32(1e-3)

@@ -109,7 +109,7 @@ def wide_blur(image: Float32, sigma: float) -> Float32:
 
 def _over_channels(image: Float32) -> Float32:
     """Mean of the three channels: (H, W, 1)."""
-    return np.asarray(image @ np.full((3, 1), 1 / 3, np.float32), np.float32)
+    return (image[..., :1] + image[..., 1:2] + image[..., 2:]) * np.float32(1 / 3)
 
 
 def _texture(mix: Float32, side: Float32, unit: float) -> Float32:
