@@ -1,11 +1,10 @@
 """Alpha of a network's canvas back on the plate's pixels, with the plate as guide inside the band.
 
 The canvas has fewer pixels than the region it shows. Enlarging alone leaves a soft edge; the plate knows where the edge
-is. Over a few canvas pixels alpha is close to a linear function of the encoded plate's colour (He, Sun and Tang,
-"Guided Image Filtering", PAMI 2013; in small, "Fast Guided Filter", 2015): that function is fitted at the canvas's size
-and applied to the full plate, weighed by what it leaves unexplained against the detail that enlarging would lose: where
-alpha is smooth, or the plate does not show its edge, alpha is only enlarged. The guide must be the picture that the
-network saw (encoded, same look and gain), because it is in codes that its alpha mixes linearly.
+is. Over a few canvas pixels alpha is close to a linear function of the encoded plate's colour (`detail`): fitted at the
+canvas's size, it turns what the plate loses on the way to the canvas and back into what alpha lost. Where alpha is
+smooth, or the plate does not show its edge, alpha is only enlarged. The guide must be the picture that the network saw
+(encoded, same look and gain), because it is in codes that its alpha mixes linearly.
 
 Outside the band nothing is touched: where the canvas is solid alpha is 1, where it is empty alpha is 0.
 """
@@ -20,15 +19,16 @@ from numpy.typing import NDArray
 
 from mattebridge.errors import InputError
 
+from .detail import GUIDE_NOISE, lacking, slopes
+
 Float32 = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 
 SOLID = 0.996
 """Above it the canvas counts as solid, below one minus it as empty: half a step of the least contrast anyone sees."""
 
-_RADIUS = 2
+_RADIUS = 1
 _SUPPORT = 2
-_NOISE = 2e-4
 _FULL_MASK = 0.999
 
 
@@ -99,45 +99,14 @@ def _resized(image: Float32, size: tuple[int, int], method: int) -> Float32:
 
 
 def _guided(alpha: Float32, guide: Float32, large: Float32, band: Bools) -> Float32:
-    """``large`` with the linear function of ``guide`` put in, where that is the smaller error."""
-    small = _resized(guide, (alpha.shape[1], alpha.shape[0]), cv2.INTER_AREA)
-    slope, offset, unexplained = _fit(small, alpha)
-    blurred = np.asarray(cv2.GaussianBlur(alpha, (0, 0), 1.0, borderType=cv2.BORDER_REPLICATE), np.float32)
-    detail = _box(np.square(alpha - blurred))
-    share = detail / (detail + unexplained + np.float32(1e-6))
-    size = (guide.shape[1], guide.shape[0])
-    slope, offset, share = (_resized(part, size, cv2.INTER_LINEAR) for part in (slope, offset, share))
-    refined = np.clip(np.einsum("nc,nc->n", guide[band], slope[band]) + offset[band], 0, 1)
+    """``large`` with the detail of ``guide`` that the canvas could not hold."""
+    canvas, plate = (alpha.shape[1], alpha.shape[0]), (guide.shape[1], guide.shape[0])
+    small = _resized(guide, canvas, cv2.INTER_AREA)
+    slope = _resized(slopes(alpha, small, _RADIUS), plate, cv2.INTER_LINEAR)
+    detail, _ = lacking(slope, guide - _resized(small, plate, cv2.INTER_CUBIC), GUIDE_NOISE)
     result = large.copy()
-    result[band] += share[band] * (refined - result[band])
+    result[band] = np.clip(large + detail, 0, 1)[band]
     # Averaged down again it has to be what the network said.
-    missing = alpha - _resized(result, (alpha.shape[1], alpha.shape[0]), cv2.INTER_AREA)
-    result[band] += _resized(missing, size, cv2.INTER_CUBIC)[band]
+    missing = alpha - _resized(result, canvas, cv2.INTER_AREA)
+    result[band] += _resized(missing, plate, cv2.INTER_CUBIC)[band]
     return result
-
-
-def _fit(guide: Float32, alpha: Float32) -> tuple[Float32, Float32, Float32]:
-    """Per canvas pixel: slope (h, w, 3), offset (h, w), and the variance of alpha they leave unexplained (h, w)."""
-    mean_guide, mean_alpha = _box(guide), _box(alpha)
-    rows, columns = np.nonzero(_box((alpha > 0).astype(np.float32)) * _box((alpha < 1).astype(np.float32)) > 0)
-    centred = [(i, j) for i in range(3) for j in range(i, 3)]
-    covariance = np.empty((rows.size, 3, 3), np.float32)
-    for i, j in centred:
-        moment = _box(guide[..., i] * guide[..., j]) - mean_guide[..., i] * mean_guide[..., j]
-        covariance[:, i, j] = covariance[:, j, i] = moment[rows, columns]
-    covariance += np.float32(_NOISE) * np.eye(3, dtype=np.float32)
-    along = _box(guide * alpha[..., None]) - mean_guide * mean_alpha[..., None]
-    along = along[rows, columns]
-    fitted = np.linalg.solve(covariance, along[..., None])[..., 0]
-    spread = np.maximum(_box(alpha * alpha) - mean_alpha * mean_alpha, 0)[rows, columns]
-    slope = np.zeros(guide.shape, np.float32)
-    slope[rows, columns] = fitted
-    unexplained = np.zeros(alpha.shape, np.float32)
-    unexplained[rows, columns] = np.maximum(spread - (fitted * along).sum(axis=1), 0)
-    offset = mean_alpha - (slope * mean_guide).sum(axis=2)
-    return _box(slope), _box(offset), _box(unexplained)
-
-
-def _box(image: Float32) -> Float32:
-    size = 2 * _RADIUS + 1
-    return np.asarray(cv2.blur(image, (size, size), borderType=cv2.BORDER_REPLICATE), np.float32)

@@ -1,0 +1,113 @@
+"""Detail put back into a soft alpha: as much as the plate shows, and none where it shows none."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from mattebridge_server.demo.scenes import Frame
+from mattebridge_server.matting.detail import GUIDE_NOISE, lacking, sharpened, slopes, softness
+from mattebridge_server.matting.local_colours import LocalColours, explained, local_colours
+
+Float32 = NDArray[np.float32]
+GRAIN = 0.004
+
+
+def mixed(alpha: Float32, front: float = 0.8, back: float = 0.15) -> Float32:
+    """Codes (H, W, 3) of two flat colours under ``alpha``, with grain."""
+    noise = GRAIN * np.random.default_rng(3).standard_normal((*alpha.shape, 3))
+    return (front * alpha[..., None] + back * (1 - alpha[..., None]) + noise).astype(np.float32)
+
+
+def blurred(alpha: Float32, sigma: float) -> Float32:
+    return np.asarray(cv2.GaussianBlur(alpha, (0, 0), sigma), np.float32)
+
+
+def noise_of(codes: Float32) -> Float32:
+    return np.full(codes.shape, GRAIN**2, np.float32)
+
+
+@pytest.mark.parametrize("sigma", [0.6, 0.9, 1.2])
+def test_the_softness_of_an_alpha_is_measured_and_taken_away(shots: dict[str, Frame], sigma: float) -> None:
+    alpha = shots["dark_hair_bright"].alpha
+    codes, soft = mixed(alpha), blurred(alpha, sigma)
+    assert softness(soft, codes, 1.0) == pytest.approx(sigma, rel=0.2)
+    sharp = sharpened(soft, codes, noise_of(codes), 1.0).alpha
+    assert np.abs(sharp - alpha).mean() < 0.3 * np.abs(soft - alpha).mean()
+
+
+def test_an_alpha_as_sharp_as_the_plate_is_left_alone(shots: dict[str, Frame]) -> None:
+    alpha = shots["dark_hair_bright"].alpha
+    codes = mixed(alpha)
+    assert softness(alpha, codes, 1.0) == 0
+    sharp = sharpened(alpha, codes, noise_of(codes), 1.0)
+    assert np.abs(sharp.alpha - alpha).mean() < 1e-3
+    assert sharp.detailed[(alpha > 0.2) & (alpha < 0.8)].mean() > 0.9
+
+
+def test_on_a_smooth_edge_noise_is_calmed_and_no_grain_comes_in() -> None:
+    ramp = np.tile(np.clip(np.linspace(-1, 2, 240, dtype=np.float32), 0, 1), (120, 1))
+    codes = mixed(ramp)
+    noise = blurred(np.random.default_rng(8).standard_normal(ramp.shape).astype(np.float32), 0.7)
+    band = (ramp > 0.1) & (ramp < 0.9)
+    noisy = np.clip(ramp + 0.03 / noise.std() * noise, 0, 1).astype(np.float32)
+    calm = sharpened(noisy, codes, noise_of(codes), 1.0)
+    assert np.abs(calm.alpha - ramp)[band].mean() < 0.5 * np.abs(noisy - ramp)[band].mean()
+    assert calm.detailed[band].max() < 0.2
+    clean = sharpened(ramp, codes, noise_of(codes), 1.0)
+    assert np.abs(clean.alpha - ramp)[band].max() < 0.01
+
+
+def test_detail_no_larger_than_the_guides_noise_is_left_out() -> None:
+    ramp = np.tile(np.linspace(0, 1, 200, dtype=np.float32), (100, 1))
+    codes = mixed(ramp)
+    slope = slopes(ramp, codes, 2)
+    grain = codes - blurred(codes, 1.0)
+    assert np.abs(lacking(slope, grain, 4 * GRAIN**2)[0]).max() < 1e-3
+    assert np.abs(lacking(slope, 10 * grain, GUIDE_NOISE)[0]).max() > 0.01
+
+
+def test_what_is_unexplained_goes_to_the_side_that_varies() -> None:
+    """A smooth foreground half covers a textured background: the texture is the background's, to the pixel."""
+    rng = np.random.default_rng(2)
+    alpha = np.tile(np.clip(np.linspace(-1.5, 2.5, 240, dtype=np.float32), 0, 1), (160, 1))
+    texture = cv2.GaussianBlur(rng.standard_normal((160, 240, 1)).astype(np.float32), (0, 0), 1.5).reshape(160, 240, 1)
+    back = np.asarray(0.3 + 0.08 / texture.std() * texture.repeat(3, 2), np.float32)
+    codes = np.asarray(0.7 * alpha[..., None] + back * (1 - alpha[..., None]), np.float32)
+    colours = local_colours(codes, alpha, np.full(codes.shape, 1e-6, np.float32), 1.0)
+    half = (alpha > 0.3) & (alpha < 0.7)
+    assert np.abs(colours.foreground - 0.7)[half].mean() < 0.01
+    assert (colours.background_variance[half] > 20 * colours.foreground_variance[half]).all()
+    flat = LocalColours(
+        colours.foreground[half],
+        colours.background[half],
+        colours.foreground_variance[half],
+        colours.background_variance[half],
+    )
+    own = explained(
+        flat,
+        codes[half],
+        alpha[half],
+        np.full(int(half.sum()), 1e-8, np.float32),
+        np.full((int(half.sum()), 3), 1e-6, np.float32),
+    )
+    assert np.abs(own.background - back[half]).mean() < 0.01
+    np.testing.assert_allclose(own.alpha, alpha[half], atol=1e-3)
+
+
+def test_sure_colours_correct_an_unsure_alpha() -> None:
+    truth = np.linspace(0.1, 0.9, 50, dtype=np.float32)
+    codes = np.repeat((0.8 * truth + 0.2 * (1 - truth))[:, None], 3, axis=1)
+    certain = np.full((50, 1), 1e-6, np.float32)
+    known = LocalColours(np.full((50, 3), 0.8, np.float32), np.full((50, 3), 0.2, np.float32), certain, certain)
+    own = explained(
+        known,
+        codes.astype(np.float32),
+        truth + np.float32(0.05),
+        np.full(50, 0.05**2, np.float32),
+        np.full((50, 3), 1e-6, np.float32),
+    )
+    assert np.abs(own.alpha - truth).max() < 0.005
+    assert (own.alpha_variance < 0.05**2 / 10).all()
