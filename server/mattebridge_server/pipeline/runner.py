@@ -162,12 +162,12 @@ class JobRun:
         if not (card.preflight and len(self._inputs.frames) > 1 and self._request.mask):
             return
 
-        def told(done: int) -> None:
+        def looking(done: int) -> None:
             self._control.checkpoint("masks")
             self._tell.stage("masks", len(todo), done)
 
         with self._stages.measure("preflight"):
-            seen = look_at_masks(self._inputs, self._request, todo, told).findings
+            seen = look_at_masks(self._inputs, self._request, todo, looking).findings
         told = tuple(one for one in seen if one.kind != "small_feature" or card.plate_state == "display")
         for finding, more in summed_up(told):
             others = f" (and {more} more like it)" if more else ""
