@@ -89,7 +89,7 @@ def _drawn(alpha: Float32, band: Band, deviation: Float32, misfit: Float32, lens
     hairy = _hairy(alpha, _line(alpha, band, doubt), band, doubt)
     line = _line(_without_seams(alpha, hairy, band, misfit), band, doubt)
     ragged = np.where(doubt.feathered, 0, _ragged(alpha, line, hairy, band.unit))
-    large = ramp(np.float32((band.unit - SMALL[0]) / (SMALL[1] - SMALL[0])))
+    large = ramp(np.asarray((band.unit - SMALL[0]) / (SMALL[1] - SMALL[0])))
     share = np.maximum(ragged, doubt.unsure) * (1 - hairy) * (1 - lens) * large
     return np.where(band.open, alpha + (line - alpha) * share, alpha).astype(np.float32)
 
