@@ -7,7 +7,7 @@ from typing import Callable, Optional
 from mattebridge.errors import InputError, MatteBridgeError, Refused, UsageError
 from mattebridge.frames import FrameSet
 
-from . import host, object_prompts, result, run, script_facts, status_text
+from . import background, host, object_prompts, result, script_facts, status_text
 from .run import Purpose, Run
 
 POINTS = 6
@@ -61,12 +61,12 @@ def _refuse_without_artist() -> None:
 
 def _refuse_second_run(node: host.Node) -> None:
     name = host.full_name(node)
-    if run.running(name) is not None:
+    if background.running(name) is not None:
         raise UsageError(f"{name} is at work already", remedy="Wait for it, or press Cancel first.")
 
 
 def cancel(node: host.Node) -> None:
-    found = run.running(host.full_name(node))
+    found = background.running(host.full_name(node))
     if found is None:
         host.put_quiet(node, {"status": "nothing is running on this node"})
         return
