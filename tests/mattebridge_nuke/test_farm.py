@@ -41,7 +41,7 @@ def write_above(fake: FakeNuke, node: Any, shot: Shot) -> Any:
     return nuke.nodes.Write(inputs=[node], file=f"{shot.folder.as_posix()}/out.%04d.exr", channels="rgba")
 
 
-@pytest.mark.parametrize("button", ["matte_range", "matte_frame", "make_mask"])
+@pytest.mark.parametrize("button", ["matte_range", "matte_frame", "make_mask", "send_to_farm"])
 def test_buttons_start_no_job_without_an_artist(farm: FakeNuke, shot: Shot, button: str) -> None:
     node = shot.script(farm)
     with pytest.raises(Refused, match="without an artist"):
@@ -197,8 +197,8 @@ def test_farm_jobs_of_a_node_render_what_they_need_and_end_with_the_comp(
     server: LocalServer, shot: Shot, terminal: FakeNuke
 ) -> None:
     node = shot.script(terminal, model_name="identity", always_render=True, make_fgr=True)
-    nuke: Any = terminal.module
-    nuke.scriptSaveAs(f"{shot.folder.as_posix()}/shot.nk")
+    write_above(terminal, node, shot)
+    terminal.module.scriptSaveAs(f"{shot.folder.as_posix()}/shot.nk")
     from mattebridge_nuke import farm
 
     folder = shot.folder / "jobs"
