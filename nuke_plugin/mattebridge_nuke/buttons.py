@@ -79,6 +79,15 @@ def reload(node: host.Node) -> None:
     host.put_quiet(node, {"working_space": facts.colour.text, "status": result.refresh(node, facts)})
 
 
+def send_to_farm(node: host.Node) -> None:
+    """What Matte range makes, as a job of a render farm."""
+    from . import send_to_farm as sending
+
+    _refuse_without_artist()
+    _refuse_second_run(node)
+    sending.start(node)
+
+
 def compare(node: host.Node) -> None:
     """Choose another version to see against the one that is shown."""
     facts = script_facts.gather(node)
@@ -144,6 +153,7 @@ ACTIONS: dict[str, Callable[[host.Node], None]] = {
     "matte_frame": matte_frame,
     "cancel": cancel,
     "reload": reload,
+    "send_to_farm": send_to_farm,
     "compare": compare,
     "bake": bake,
     "mask_frame_now": mask_frame_now,
