@@ -67,6 +67,11 @@ def _refuse_second_run(node: host.Node) -> None:
 
 def cancel(node: host.Node) -> None:
     found = background.running(host.full_name(node))
+    waiting = str(host.get(node, result.WAITING))
+    if found is None and waiting:
+        result.wait_for(node, "")
+        host.put_quiet(node, {"status": f"{waiting} is waited for no longer; stop its job on the farm itself"})
+        return
     if found is None:
         host.put_quiet(node, {"status": "nothing is running on this node"})
         return

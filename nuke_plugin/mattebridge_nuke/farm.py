@@ -7,7 +7,7 @@ Nothing here starts a job: `make_bundles` writes folders that a submitter hands 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ PAIR_FLAGS = {"context": "--context", "params": "--param"}
 """Fields of a request that are tables: a flag for each pair. Every other field is a flag of its own name."""
 OUT_FLAGS = {"out": "--alpha", "fgr": "--fgr", "cleanplate": "--cleanplate"}
 """What is written, as a bundle's flags name it."""
+BUNDLE_FLAGS = {**OUT_FLAGS, "view": "--view"}
 NOT_PLANNED = (*OUT_FLAGS, "delivery", "priority")
 """What a plan does not hang on."""
 
@@ -60,8 +61,8 @@ class NodeJob:
 
     def bundle_words(self, plan: str, folder: str) -> list[str]:
         """Arguments of ``mattebridge`` that make a farm job of the plan."""
-        outs = [f"{flag}={self.request[name]}" for name, flag in OUT_FLAGS.items() if self.request.get(name)]
-        return ["farm", "bundle", f"--plan={plan}", f"--out={folder}", *outs]
+        words = [f"{flag}={self.request[name]}" for name, flag in BUNDLE_FLAGS.items() if self.request.get(name)]
+        return ["farm", "bundle", f"--plan={plan}", f"--out={folder}", *words]
 
     def _words(self, *names: str) -> list[str]:
         words = []
@@ -158,21 +159,33 @@ def make_bundles(node_name: str, folder: str, write: str = "", chunk: int = 0) -
     node = _node(node_name)
     if write:
         refuse_comp(node, write)
-    script = host.script_path()
-    return [make_bundle(CommandLine(), job, folder, script, write, chunk) for job in prepare_node(node)[1]]
+    script, made = host.script_path(), list[str]()
+    for job in prepare_node(node)[1]:
+        made.append(make_bundle(CommandLine(), job, folder, made, script, write, chunk))
+    return made
 
 
 def make_bundle(
-    command: CommandLine, job: NodeJob, folder: str, script: str = "", write: str = "", chunk: int = 0
+    command: CommandLine,
+    job: NodeJob,
+    folder: str,
+    others: Sequence[str] = (),
+    script: str = "",
+    write: str = "",
+    chunk: int = 0,
 ) -> str:
-    """Plan and bundle of one job whose inputs are on disk; gives the bundle's folder. From any thread."""
+    """Plan and bundle of one job whose inputs are on disk; gives the bundle's folder. From any thread.
+
+    ``others`` are the bundles of the node's views before this one: all of them obey the plan of the first.
+    """
     bundle = Path(folder) / "_".join(filter(None, (job.node.replace(".", "_"), job.version, job.view)))
     try:
         bundle.mkdir(parents=True, exist_ok=True)
     except OSError as reason:
         raise OutputFailed(f"the farm job cannot be written: {reason.strerror}", file=str(bundle)) from reason
-    plan = (bundle / "plan.json").as_posix()
-    command.run(*job.plan_words(plan))
+    plan = f"{others[0] if others else bundle.as_posix()}/plan.json"
+    if not others:
+        command.run(*job.plan_words(plan))
     comp = [f"--nuke-script={script}", f"--nuke-write={write}"] if write else []
     command.run(*job.bundle_words(plan, bundle.as_posix()), f"--chunk={chunk}", *comp)
     return bundle.as_posix()

@@ -8,8 +8,6 @@ No server is asked and none is started: the plan is made by `mattebridge plan`, 
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from mattebridge.errors import UsageError
 
 from . import command_line, farm, host, result, script_facts, status_text
@@ -47,7 +45,6 @@ class SendToFarm(Background):
         super().__init__(node, facts.settings.name, "send to farm")
         self.facts = facts
         self.write = write
-        self.script = facts.script
         self.bundles: list[str] = []
         self._command = CommandLine()
 
@@ -57,11 +54,12 @@ class SendToFarm(Background):
     def work(self) -> str:
         self.say(status_text.stage_name("render"))
         jobs = host.on_main(self._prepare)
-        folder = Path(self.facts.folder) / FOLDER
+        folder = f"{self.facts.folder}/{FOLDER}"
         for job in jobs:
             self.stop_if_cancelled()
             self.say("planning the shot", 20)
-            self.bundles.append(farm.make_bundle(self._command, job, folder.as_posix(), self.script, self.write))
+            bundle = farm.make_bundle(self._command, job, folder, self.bundles, self.facts.script, self.write)
+            self.bundles.append(bundle)
         self.stop_if_cancelled()
         version = jobs[0].version
         if not command_line.has_submitter():

@@ -99,13 +99,13 @@ def label(version: str, total: int, missing: FrameSet, stale: FrameSet) -> str:
 
 
 def with_farm(text: str, waiting: str) -> str:
-    """A label, with the version that the farm makes: `v003  100 frames, v004 on the farm`."""
-    return ", ".join(filter(None, (text, waiting and f"{waiting} on the farm")))
+    """A label, with the version that the farm makes: `v003  100 frames, v004 waits for the farm`."""
+    return ", ".join(filter(None, (text, waiting and f"{waiting} waits for the farm")))
 
 
 def on_the_farm(version: str, total: int, missing: FrameSet) -> str:
     """How far the farm is."""
-    return f"{version} is on the farm: {total - len(missing)} of {total} frames are there; Reload looks again"
+    return f"{version} waits for the farm: {total - len(missing)} of {total} frames are there; Reload looks again"
 
 
 def to_hand_over(version: str, commands: list[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def test_a_press_renders_the_inputs_and_writes_the_job(fake: FakeNuke, shot: Sho
     first, command = artist.value("status").splitlines()
     assert first.startswith("v001 is ready for the farm; hand it over in a shell")
     assert shlex.split(command) == ["mattebridge", "farm", "submit", bundle.as_posix()]
-    assert artist.value("node_label") == "v001 on the farm"
+    assert artist.value("node_label") == "v001 waits for the farm"
     assert artist.undo_names() == steps, "status lines are no undo steps"
     assert fake.session.messages == []
     (bar,) = fake.session.tasks
@@ -92,7 +93,7 @@ def test_a_farm_that_is_installed_gets_the_job(fake: FakeNuke, shot: Shot, alone
         "v001 is on the farm; Reload shows it when all its frames are there",
         "job-0123",
     ]
-    assert artist.value("node_label") == "v001 on the farm"
+    assert artist.value("node_label") == "v001 waits for the farm"
 
 
 def test_a_farm_that_refuses_is_quoted_and_nothing_waits(fake: FakeNuke, shot: Shot, alone: Path) -> None:
@@ -192,7 +193,7 @@ def test_reload_shows_the_version_when_the_farm_has_made_all_of_it(fake: FakeNuk
     artist = Artist(fake, shot.script(fake, model_name="identity"))
     bundle = Path(artist.press("send_to_farm", 60).bundles[0])
     fake.press(artist.node, "reload")
-    assert artist.value("status").startswith("v001 is on the farm: 0 of 4 frames are there")
+    assert artist.value("status").startswith("v001 waits for the farm: 0 of 4 frames are there")
     assert not artist.value("has_matte")
     run_on_the_farm(bundle)
     steps = artist.undo_names()
@@ -213,19 +214,19 @@ def test_a_node_that_shows_a_version_keeps_it_until_the_farm_s_is_whole(fake: Fa
     fake.press(artist.node, "reload")
     shot.write_mask(1002, value=0.5)
     bundle = Path(artist.press("send_to_farm", 60).bundles[0])
-    assert artist.value("node_label") == "v001, v002 on the farm"
+    assert artist.value("node_label") == "v001, v002 waits for the farm"
     run_on_the_farm(bundle, "--frames", "1001-1002")
     fake.press(artist.node, "reload")
     assert artist.value("version_name") == "v001"
-    assert artist.value("node_label") == "v001  4 frames, 1 stale, v002 on the farm"
+    assert artist.value("node_label") == "v001  4 frames, 1 stale, v002 waits for the farm"
     assert artist.value("status").splitlines() == [
         "v001  4 frames, 1 stale (1002)",
-        "v002 is on the farm: 2 of 4 frames are there; Reload looks again",
+        "v002 waits for the farm: 2 of 4 frames are there; Reload looks again",
     ]
     fake.module.scriptSaveAs(f"{shot.folder.as_posix()}/later.nk")
     fake.module.scriptOpen(f"{shot.folder.as_posix()}/later.nk")
     artist.node = fake.module.toNode("MatteBridge1")
-    assert artist.value("node_label") == "v001, v002 on the farm", "tomorrow it still waits"
+    assert artist.value("node_label") == "v001, v002 waits for the farm", "tomorrow it still waits"
     run_on_the_farm(bundle)
     fake.press(artist.node, "reload")
     assert (artist.value("version_name"), artist.value("node_label")) == ("v002", "v002  4 frames")
@@ -234,15 +235,42 @@ def test_a_node_that_shows_a_version_keeps_it_until_the_farm_s_is_whole(fake: Fa
     assert artist.value("version_name") == "v001", "what the artist chose afterwards stays"
 
 
-def test_each_view_is_a_job(fake: FakeNuke, tmp_path: Path) -> None:
+def test_cancel_ends_the_waiting(fake: FakeNuke, shot: Shot) -> None:
+    artist = Artist(fake, shot.script(fake, model_name="identity"))
+    bundle = Path(artist.press("send_to_farm", 60).bundles[0])
+    fake.press(artist.node, "cancel")
+    assert artist.value("status").startswith("v001 is waited for no longer")
+    assert artist.value("farm_version") == artist.value("node_label") == ""
+    run_on_the_farm(bundle)
+    fake.press(artist.node, "reload")
+    assert (artist.value("has_matte"), artist.node["version"].values()) == (False, ["none", "v001"])
+
+
+def test_each_view_is_a_job_and_all_obey_one_plan(
+    fake: FakeNuke, tmp_path: Path, alone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = alone / "python"
+    python.write_text(f'#!/bin/sh\necho "$3" >> "{alone}/commands"\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    monkeypatch.setenv("MATTEBRIDGE_SERVER_PYTHON", str(python))
     shot = Shot(tmp_path, 1001, 1002, views=("left", "right"))
     artist = Artist(fake, shot.script(fake, model_name="identity", which_views="all views"))
     run = artist.press("send_to_farm", 60)
     assert run.error is None, run.error
     assert [Path(bundle).name for bundle in run.bundles] == ["MatteBridge1_v001_left", "MatteBridge1_v001_right"]
+    assert (alone / "commands").read_text().split() == ["plan", "farm", "farm"], (
+        "a network's plan is made from one view"
+    )
+    plans = [json.loads((Path(bundle) / "plan.json").read_text()) for bundle in run.bundles]
+    requests = [plan.pop("request") for plan in plans]
+    assert plans[0] == plans[1]
+    assert [request["view"] for request in requests] == ["left", "right"]
     run_on_the_farm(Path(run.bundles[0]))
     fake.press(artist.node, "reload")
     assert artist.value("farm_version") == "v001", "the other eye is missing"
     run_on_the_farm(Path(run.bundles[1]))
     fake.press(artist.node, "reload")
     assert (artist.value("version_name"), artist.value("farm_version")) == ("v001", "")
+    np.testing.assert_array_equal(
+        alpha_of(artist.value("alpha_path"), 1002, "right"), mask(1002).plane("rgba.alpha").astype(np.float16)
+    )
