@@ -4,7 +4,8 @@
     buttons       what the panel's buttons call; callbacks: what Nuke calls
     node_settings, script_facts, read_source, frame_keys, exr_pixels, versions, job_request   plain values and decisions
     render_spec, progress_bar      values and a bar that host fills with life
-    run           one press of a button, from CHECK to the switch of versions; bridge: the client
+    background    a button's work in the background; run: from CHECK to the switch of versions; bridge: the client
+    send_to_farm  the same as a job of a render farm; command_line: `mattebridge` in the server's Python
     farm          what happens without an artist: the jobs of a script; render_check: is the matte there?
     bake, model_parameters, object_prompts, troubleshoot, selftest
 

@@ -39,7 +39,7 @@ def ready() -> None:
         ) from reason
 
 
-def _settings() -> Settings:
+def settings() -> Settings:
     """The environment's, with the server's Python as `mattebridge nuke install` wrote it down."""
     found = Settings.from_environment()
     note = Path(__file__).resolve().parents[1] / SERVER_PYTHON
@@ -105,7 +105,7 @@ class Bridge:
         ready()
         from mattebridge import Client
 
-        return cls(Client.connect(server, settings=_settings(), start=True))
+        return cls(Client.connect(server, settings=settings(), start=True))
 
     def __enter__(self) -> Bridge:
         return self

@@ -7,7 +7,7 @@ from typing import Callable, Optional
 from mattebridge.errors import InputError, MatteBridgeError, Refused, UsageError
 from mattebridge.frames import FrameSet
 
-from . import host, object_prompts, result, run, script_facts, status_text
+from . import background, host, object_prompts, result, script_facts, status_text
 from .run import Purpose, Run
 
 POINTS = 6
@@ -61,12 +61,17 @@ def _refuse_without_artist() -> None:
 
 def _refuse_second_run(node: host.Node) -> None:
     name = host.full_name(node)
-    if run.running(name) is not None:
+    if background.running(name) is not None:
         raise UsageError(f"{name} is at work already", remedy="Wait for it, or press Cancel first.")
 
 
 def cancel(node: host.Node) -> None:
-    found = run.running(host.full_name(node))
+    found = background.running(host.full_name(node))
+    waiting = str(host.get(node, result.WAITING))
+    if found is None and waiting:
+        result.wait_for(node, "")
+        host.put_quiet(node, {"status": f"{waiting} is waited for no longer; stop its job on the farm itself"})
+        return
     if found is None:
         host.put_quiet(node, {"status": "nothing is running on this node"})
         return
@@ -77,6 +82,15 @@ def cancel(node: host.Node) -> None:
 def reload(node: host.Node) -> None:
     facts = script_facts.gather(node)
     host.put_quiet(node, {"working_space": facts.colour.text, "status": result.refresh(node, facts)})
+
+
+def send_to_farm(node: host.Node) -> None:
+    """What Matte range makes, as a job of a render farm."""
+    from . import send_to_farm as sending
+
+    _refuse_without_artist()
+    _refuse_second_run(node)
+    sending.start(node)
 
 
 def compare(node: host.Node) -> None:
@@ -144,6 +158,7 @@ ACTIONS: dict[str, Callable[[host.Node], None]] = {
     "matte_frame": matte_frame,
     "cancel": cancel,
     "reload": reload,
+    "send_to_farm": send_to_farm,
     "compare": compare,
     "bake": bake,
     "mask_frame_now": mask_frame_now,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from . import host, model_parameters
+from . import host, model_parameters, status_text
 from .script_colour import script_colour
 
 MENUS = {"model": "model_name", "preset": "preset_name"}
@@ -21,8 +21,11 @@ def created(node: host.Node) -> None:
         saved = str(host.get(node, text))
         if saved:
             host.set_menu(node, menu, host.menu_items(node, menu), saved)
-    shown = str(host.get(node, "version_name"))
-    if shown:
+    shown, waiting = str(host.get(node, "version_name")), str(host.get(node, "farm_version"))
+    if waiting:
+        label = status_text.with_farm(shown, waiting)
+        host.put_quiet(node, {"node_label": label, "status": f"{label} as saved with the script; Reload looks again"})
+    elif shown:
         host.put_quiet(node, {"status": f"{shown} as saved with the script; Reload looks for stale frames"})
     host.put_quiet(node, {"working_space": script_colour(host.root_value, os.environ).text})
     _enable(node)

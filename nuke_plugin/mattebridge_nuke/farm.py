@@ -1,22 +1,24 @@
-"""Without an artist: list what a script needs, prepare it, make farm jobs of it, take what was made.
+"""Without an artist: list what a script needs, prepare it, make farm jobs of it, take what was made, render the comp.
 
-Nothing here starts a job: `make_bundles` writes folders that a submitter hands to the farm.
+Nothing here starts a job: `make_bundles` writes folders that a submitter hands to the farm. The button of the panel is
+`send_to_farm`.
 """
 
 from __future__ import annotations
 
 import os
-import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mattebridge.errors import InputError, UsageError
+from mattebridge.errors import InputError, MatteBridgeError, OutputFailed, UsageError
 from mattebridge.frames import FrameSet
 
-from . import frame_keys, host, job_request, rendered_inputs, result, script_facts, versions
+from . import frame_keys, host, job_request, render_check, rendered_inputs, result, script_facts, versions
+from .command_line import CommandLine
 from .job_request import Plan
+from .node_settings import spans
 from .render_spec import RenderSpec
 from .versions import Version
 
@@ -24,6 +26,7 @@ PAIR_FLAGS = {"context": "--context", "params": "--param"}
 """Fields of a request that are tables: a flag for each pair. Every other field is a flag of its own name."""
 OUT_FLAGS = {"out": "--alpha", "fgr": "--fgr", "cleanplate": "--cleanplate"}
 """What is written, as a bundle's flags name it."""
+BUNDLE_FLAGS = {**OUT_FLAGS, "view": "--view"}
 NOT_PLANNED = (*OUT_FLAGS, "delivery", "priority")
 """What a plan does not hang on."""
 
@@ -58,8 +61,8 @@ class NodeJob:
 
     def bundle_words(self, plan: str, folder: str) -> list[str]:
         """Arguments of ``mattebridge`` that make a farm job of the plan."""
-        outs = [f"{flag}={self.request[name]}" for name, flag in OUT_FLAGS.items() if self.request.get(name)]
-        return ["farm", "bundle", f"--plan={plan}", f"--out={folder}", *outs]
+        words = [f"{flag}={self.request[name]}" for name, flag in BUNDLE_FLAGS.items() if self.request.get(name)]
+        return ["farm", "bundle", f"--plan={plan}", f"--out={folder}", *words]
 
     def _words(self, *names: str) -> list[str]:
         words = []
@@ -73,7 +76,8 @@ class NodeJob:
 
 def jobs_of(script: str = "") -> list[NodeJob]:
     """Raises `UsageError` and `InputError` for a node that cannot work, naming it."""
-    return [job for node in _enabled_nodes(script) for job in _jobs_of_node(node)]
+    wanted = [_wanted(node) for node in _enabled_nodes(script)]
+    return [job for one in wanted for job in _jobs(one.plan, one.version)]
 
 
 def prepare(node_name: str) -> int:
@@ -82,30 +86,36 @@ def prepare(node_name: str) -> int:
     Starts no inference. Gives the number of frames that were rendered. Raises `InputError` for a node that is not there
     or an input that cannot be rendered or may not be used, `UsageError` for a node that cannot work.
     """
-    node = next((one for one in host.bridge_nodes() if host.full_name(one) == node_name), None)
-    if node is None:
-        raise InputError(f"the script has no MatteBridge node {node_name}", remedy="Ask jobs_of() for their names.")
+    return prepare_node(_node(node_name))[0]
+
+
+def prepare_node(node: host.Node) -> tuple[int, list[NodeJob]]:
+    """As `prepare`, of a node in hand; with the jobs that follow."""
     wanted = _wanted(node)
     count = rendered_inputs.render_stale(node, wanted.plan, wanted.keys)
     rendered_inputs.refuse_shared_mask(wanted.plan)
-    if not wanted.version.digest:
+    version = wanted.version
+    if not version.digest:
         digest = job_request.version_digest(wanted.plan, wanted.joined, "")
-        versions.save(replace(wanted.version, digest=digest, shot=str(wanted.plan.facts.shot), keys=wanted.joined))
-    return count
+        version = replace(version, digest=digest, shot=str(wanted.plan.facts.shot), keys=wanted.joined)
+        versions.save(version)
+    return count, _jobs(wanted.plan, version)
 
 
 def take_results(script: str = "") -> list[str]:
     """After the jobs: every enabled node whose version is whole reads it; their names. Saving the script is the
     caller's. Raises what `jobs_of` raises.
     """
-    taken = []
-    for node in _enabled_nodes(script):
-        wanted = _wanted(node)
-        facts, version = wanted.plan.facts, wanted.version
-        if version.digest and not version.missing(facts.views):
-            result.show(node, facts, version, facts.views)
-            taken.append(facts.settings.name)
-    return taken
+    return [host.full_name(node) for node in _enabled_nodes(script) if _take(node)]
+
+
+def _take(node: host.Node) -> bool:
+    wanted = _wanted(node)
+    facts, version = wanted.plan.facts, wanted.version
+    whole = bool(version.digest) and not version.missing(facts.views)
+    if whole:
+        result.show(node, facts, version, facts.views)
+    return whole
 
 
 def _enabled_nodes(script: str) -> list[host.Node]:
@@ -146,48 +156,111 @@ def make_bundles(node_name: str, folder: str, write: str = "", chunk: int = 0) -
     last step that waits for the matte. Nothing is submitted: hand a folder to ``mattebridge farm submit`` or to a
     scheduler. Raises what `jobs_of` and `prepare` raise, and `InputError` with what the command line said.
     """
-    if write and not host.script_path():
-        raise UsageError("a comp job needs a script on disk", remedy="Save the script.")
-    prepare(node_name)
-    made = []
-    for job in jobs_of():
-        if job.node != node_name:
-            continue
-        bundle = Path(folder) / "_".join(filter(None, (node_name.replace(".", "_"), job.version, job.view)))
-        bundle.mkdir(parents=True, exist_ok=True)
-        plan = str(bundle / "plan.json")
-        _mattebridge(job.plan_words(plan))
-        comp = ["--nuke-script", host.script_path(), "--nuke-write", write] if write else []
-        _mattebridge([*job.bundle_words(plan, str(bundle)), "--chunk", str(chunk), *comp])
-        made.append(str(bundle))
+    node = _node(node_name)
+    if write:
+        refuse_comp(node, write)
+    script, made = host.script_path(), list[str]()
+    for job in prepare_node(node)[1]:
+        made.append(make_bundle(CommandLine(), job, folder, made, script, write, chunk))
     return made
 
 
-def _mattebridge(words: list[str]) -> None:
-    """Run the command line in the server's Python: plans and bundles need packages that Nuke does not have."""
-    from mattebridge.launch import clean_environment, server_command
-    from mattebridge.settings import Settings
+def make_bundle(
+    command: CommandLine,
+    job: NodeJob,
+    folder: str,
+    others: Sequence[str] = (),
+    script: str = "",
+    write: str = "",
+    chunk: int = 0,
+) -> str:
+    """Plan and bundle of one job whose inputs are on disk; gives the bundle's folder. From any thread.
 
-    settings = Settings.from_environment()
-    done = subprocess.run(
-        [*server_command(settings), *words],
-        env=clean_environment(os.environ),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        said = done.stderr.strip().rpartition("mattebridge: ")[2]
-        raise InputError(said or f"`mattebridge {words[0]}` ended with status {done.returncode}")
+    ``others`` are the bundles of the node's views before this one: all of them obey the plan of the first.
+    """
+    bundle = Path(folder) / "_".join(filter(None, (job.node.replace(".", "_"), job.version, job.view)))
+    try:
+        bundle.mkdir(parents=True, exist_ok=True)
+    except OSError as reason:
+        raise OutputFailed(f"the farm job cannot be written: {reason.strerror}", file=str(bundle)) from reason
+    plan = f"{others[0] if others else bundle.as_posix()}/plan.json"
+    if not others:
+        command.run(*job.plan_words(plan))
+    comp = [f"--nuke-script={script}", f"--nuke-write={write}"] if write else []
+    command.run(*job.bundle_words(plan, bundle.as_posix()), f"--chunk={chunk}", *comp)
+    return bundle.as_posix()
 
 
-def _jobs_of_node(node: host.Node) -> list[NodeJob]:
-    wanted = _wanted(node)
-    facts, version = wanted.plan.facts, wanted.version
+def refuse_comp(node: host.Node, write: str) -> None:
+    """Raises `UsageError` for a comp that cannot follow the matte of ``node``."""
+    name = host.full_name(node)
+    if not host.script_path():
+        raise UsageError("a comp job needs a script on disk", remedy="Save the script.")
+    found = host.named(write)
+    if found is None or found.Class() != "Write":
+        raise UsageError(f"the script has no Write named {write}", remedy="Name the Write that renders the comp.")
+    if host.get(found, "disable"):
+        raise UsageError(f"{write} is disabled", remedy="Enable it, or name another Write.")
+    if name not in map(host.full_name, host.bridge_nodes_above(found)):
+        raise UsageError(f"{write} does not render {name}", remedy="Name a Write below the node.")
+    views = script_facts.gather(node).views
+    if len(views) > 1:
+        raise UsageError(
+            f"the views {' and '.join(views)} are a job each, and a comp waits for one",
+            remedy="Send the mattes without a comp, and render it when they are there.",
+        )
+
+
+def render_comp(frames: str, write: str, made: str, script: str) -> int:
+    """A farm's comp task, in `nuke -t`: render a Write of ``script`` with the matte that the job made; exit status.
+
+    The script was saved before there was a matte. The node whose version is in the folder ``made`` reads it here; a
+    node that has none yet takes what is whole; nothing is saved. (The folder decides, not what the inputs look like
+    now: on a worker they may be copies.) A failure is one ERROR: line.
+    """
+    try:
+        host.open_script(script)
+        found = host.named(write)
+        if found is None:
+            raise InputError(f"the script has no node {write}", file=script, remedy="Name one of its Writes.")
+        for node in host.bridge_nodes_above(found):
+            _read_result(node, made)
+        for first, last in spans(FrameSet.parse(frames)):
+            host.render_write(found, first, last)
+    except MatteBridgeError as reason:
+        host.complain(f"ERROR: {reason}")
+        return reason.exit_status
+    except Exception as reason:  # what Nuke raises: a farm looks for one line
+        if render_check.complained():
+            return InputError.exit_status
+        host.complain(f"ERROR: {write}: {reason}")
+        return MatteBridgeError.exit_status
+    return 0
+
+
+def _read_result(node: host.Node, made: str) -> None:
+    folder = versions.node_folder(host.path(node, "folder"), host.script_path(), host.full_name(node))
+    for version in versions.on_disk(folder):
+        if version.roles and os.path.realpath(version.folder) == os.path.realpath(made):
+            result.put_version(node, versions.where_it_lies(version))
+            return
+    if not host.get(node, "has_matte"):
+        _take(node)
+
+
+def _node(name: str) -> host.Node:
+    node = next((one for one in host.bridge_nodes() if host.full_name(one) == name), None)
+    if node is None:
+        raise InputError(f"the script has no MatteBridge node {name}", remedy="Ask jobs_of() for their names.")
+    return node
+
+
+def _jobs(plan: Plan, version: Version) -> list[NodeJob]:
+    """One for each view."""
+    facts = plan.facts
     jobs = []
     for view in facts.views:
-        request = job_request.request(wanted.plan, view, version.roles, facts.settings.delivery)
+        request = job_request.request(plan, view, version.roles, facts.settings.delivery)
         missing = version.missing((view,)) if version.digest else facts.shot
-        jobs.append(NodeJob(facts.settings.name, view, version.name, request, wanted.plan.renders, missing))
+        jobs.append(NodeJob(facts.settings.name, view, version.name, request, plan.renders, missing))
     return jobs

@@ -32,6 +32,7 @@ from .node_access import path as path
 from .node_access import pattern as pattern
 from .node_access import place as place
 from .node_access import put as put
+from .node_access import reload as reload
 from .node_access import show_knob as show_knob
 from .node_access import upstream as upstream
 from .progress_bar import ProgressBar
@@ -90,15 +91,6 @@ def put_quiet(node: Node, values: Mapping[str, Any]) -> None:
     spoken = {name: plain(str(value)) for name, value in values.items() if name in SPOKEN}
     with quiet(), suppress(NodeGone):
         put(node, {**values, **spoken})
-
-
-def reload(node: Node, reads: Sequence[str]) -> None:
-    """Have inner Reads look at their files again."""
-    group = cast(nuke.Group, node)
-    for name in reads:
-        inner = group.node(name)
-        if inner is not None:
-            knob_of(inner, "reload").execute()
 
 
 _filling: list[str] = []
@@ -180,6 +172,11 @@ def nodes_of_class(cls: str) -> list[Node]:
     return list(nuke.allNodes(cls))
 
 
+def named(name: str) -> Optional[Node]:
+    """The node of that full name."""
+    return nuke.toNode(name)
+
+
 def delete(node: Node) -> None:
     if alive(node):
         nuke.delete(node)
@@ -209,6 +206,10 @@ def script_path() -> str:
     """Of the saved script, absolute; empty when it was never saved."""
     name = str(root_value("name") or "")
     return "" if name in ("", "Root", "Untitled") else absolute(name)
+
+
+def unsaved_changes() -> bool:
+    return bool(nuke.modified())
 
 
 def absolute(path: str) -> str:
@@ -296,6 +297,12 @@ def render(source: Node, spec: RenderSpec) -> None:
                 nuke.execute(write, first, last, 1, views=list(spec.views))
         finally:
             nuke.delete(write)
+
+
+def render_write(write: Node, first: int, last: int) -> None:
+    """A Write of the script, as it stands there. Raises what Nuke or a callback raises."""
+    with full_resolution():
+        nuke.execute(write, first, last)
 
 
 # -- the artist --------------------------------------------------------------------------------------------------------

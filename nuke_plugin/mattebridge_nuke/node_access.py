@@ -5,11 +5,11 @@ Callers reach these through `host`, the one door. A node that was deleted raises
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Optional, cast
 
 if TYPE_CHECKING:
-    from nuke import Knob, Node
+    from nuke import Group, Knob, Node
 
 PASS_THROUGH = ("Dot", "NoOp")
 
@@ -67,6 +67,14 @@ def put(node: Node, values: Mapping[str, Any]) -> None:
     """Set knobs. Raises `NodeGone`."""
     for name, value in values.items():
         knob_of(node, name).setValue(value)
+
+
+def reload(node: Node, reads: Sequence[str]) -> None:
+    """Have inner Reads look at their files again."""
+    for name in reads:
+        inner = cast("Group", node).node(name)
+        if inner is not None:
+            knob_of(inner, "reload").execute()
 
 
 def menu_items(node: Node, name: str) -> list[str]:

@@ -57,6 +57,11 @@ def has_complained(node: host.Node) -> bool:
     return host.full_name(node) in _said
 
 
+def complained() -> bool:
+    """Whether the ERROR: line of any node was printed in this process."""
+    return bool(_said)
+
+
 def missing_reason(node: host.Node, frame: int) -> Optional[str]:
     """Why ``frame`` has no matte, or None. Two knobs and one look at the disk: cheap enough for every frame."""
     if not host.get(node, "has_matte"):

@@ -19,6 +19,9 @@ FILE_KNOBS = {
 }
 NO_VERSION = "none"
 CACHE = "version_cache"
+WAITING = "farm_version"
+"""The knob with the version that the farm makes for this node; saved with the script."""
+
 READS = ("ReadAlpha", "ReadFgr", "ReadCleanplate", "ReadCompare", "ReadMask")
 
 
@@ -32,10 +35,18 @@ def show(node: host.Node, facts: NodeFacts, version: Version, views: tuple[str, 
     other = host.get(node, "has_matte") and str(host.get(node, "version_name")) != version.name
     if missing and other and not facts.settings.preview_partial:
         return status_text.waiting_version(version.name, missing)
+    if not missing and host.get(node, WAITING) == version.name:
+        wait_for(node, "")
     if len(missing) < len(version.frames()):
         put_version(node, version)
         set_label(node, version, missing, FrameSet())
     return ""
+
+
+def wait_for(node: host.Node, name: str) -> None:
+    """The farm makes this version from now on; none when ``name`` is empty. Reload shows it when it is whole."""
+    shown = str(host.get(node, "version_name"))
+    host.put_quiet(node, {WAITING: name, "node_label": status_text.with_farm(shown, name)})
 
 
 def put_version(node: host.Node, version: Version) -> None:
@@ -107,17 +118,32 @@ def refresh(node: host.Node, facts: NodeFacts) -> str:
     """Read files again, count what is missing and stale; the status text."""
     found = {version.name: version for version in refresh_menu(node, facts)}
     host.reload(node, READS)
+    waits = _from_farm(node, facts, found)
     shown = found.get(str(host.get(node, "version_name")))
     if shown is None:
-        return "no matte yet"
+        return waits or "no matte yet"
     host.put_quiet(node, {"result_first": shown.frames().first, "result_last": shown.frames().last})
     now = frame_keys.joined(rendered_inputs.keys_now(node, facts), facts.shot)
     stale = frame_keys.changed(shown.keys, now)
     missing = shown.missing(facts.views)
     set_label(node, shown, missing, stale)
     text = status_text.label(shown.name, len(shown.frames()), missing, stale)
-    return f"{text} ({stale})" if stale else text
+    return "\n".join(filter(None, (f"{text} ({stale})" if stale else text, waits)))
+
+
+def _from_farm(node: host.Node, facts: NodeFacts, found: Mapping[str, Version]) -> str:
+    """Show the version that this node waits for when it is whole, or begun with preview partial; how far it is."""
+    name = str(host.get(node, WAITING))
+    version = found.get(name)
+    if version is None:
+        if name:
+            wait_for(node, "")
+        return ""
+    show(node, facts, version, facts.views)
+    missing = version.missing(facts.views)
+    return status_text.on_the_farm(name, len(version.frames()), missing) if missing else ""
 
 
 def set_label(node: host.Node, version: Version, missing: FrameSet, stale: FrameSet) -> None:
-    host.put_quiet(node, {"node_label": status_text.label(version.name, len(version.frames()), missing, stale)})
+    text = status_text.label(version.name, len(version.frames()), missing, stale)
+    host.put_quiet(node, {"node_label": status_text.with_farm(text, str(host.get(node, WAITING)))})

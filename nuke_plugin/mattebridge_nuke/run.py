@@ -3,41 +3,33 @@
     main thread    gather facts -> |                                    | render | keys |                    | show
     worker         connect, CHECK  |-> refused: one dialog, nothing done |        |      | carry over, matte -|
 
-The worker thread owns the connection and the order of things; everything that touches a node goes through
-`host.on_main`. A second thread only watches the progress bar, so that a cancel is sent within a tenth of a second even
-while the worker waits for the server. Without an interface there is no run: see `farm`.
+`background` has the threads, the status line and cancel; the worker owns the connection. Without an interface there is
+no run: see `farm`.
 """
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Optional
 
-from mattebridge.errors import Cancelled, MatteBridgeError
+from mattebridge.errors import MatteBridgeError
 from mattebridge.frames import FrameSet
 from mattebridge.messages import PromptInfo
 
 from . import bridge, frame_keys, host, job_request, rendered_inputs, status_text, versions
+from .background import Background
 from .bridge import Bridge, JobEvent
 from .job_request import Plan
 from .node_settings import AUTOMATIC
-from .progress_bar import ProgressBar
 from .script_facts import NodeFacts, require_folder
 from .versions import Carried, Version
 
-WATCH_S = 0.1
-STATUS_S = 0.2
-LOOK_S = 0.5
 PREVIEW_S = 1.0
 TRACKER = "sam2"
 NOT_SEEN = ("PATH_REFUSED", "MISSING_FRAMES", "BAD_INPUT", "OUTPUT_FAILED")
 """What a server says that does not share our disk, if the files are there for us."""
-
-RUNS: dict[str, Run] = {}
-"""The run of each node, by full name; a node has at most one."""
 
 
 @dataclass(frozen=True)
@@ -51,97 +43,54 @@ class Purpose:
     prompts: tuple[PromptInfo, ...] = ()
 
 
-class Run:
-    """Made and started in the main thread. ``outcome`` is the last status; ``error`` what ended the run early."""
+class Run(Background):
+    """One job of the server for each view. ``version`` is what it writes, once that is known."""
 
     def __init__(self, node: host.Node, facts: NodeFacts, purpose: Purpose, frames: Optional[FrameSet] = None) -> None:
+        super().__init__(node, facts.settings.name, purpose.title)
         require_folder(facts)
-        self.node = node
-        self.name = facts.settings.name
         self.facts = facts
         self.purpose = purpose
         self.plan: Plan = job_request.plan(facts, frames)
-        self.finished = threading.Event()
-        self.error: Optional[MatteBridgeError] = None
         self.warnings: list[str] = []
         self.version: Optional[Version] = None
-        self._cancelled = threading.Event()
         self._job: Optional[bridge.Job] = None
-        self._bar: Optional[ProgressBar] = None
-        self._last_status = 0.0
-        self._unsaid = ""
-        self._reported = False
         self._was_unsure = False
         self._unseen = False
+        self._previewed = time.monotonic()
         self._carried: list[Carried] = []
         self._confirmed: set[tuple[int, str]] = set()
         self._written = self._kept = 0
         self._note = ""
 
-    def start(self) -> None:
-        """In the background; `finished` is set at the end."""
-        RUNS[self.name] = self
-        threading.Thread(target=self._run, name=f"mattebridge {self.name}", daemon=True).start()
-
-    def cancel(self) -> None:
-        """From any thread; returns at once. What is finished is kept."""
-        self._cancelled.set()
+    def stop(self) -> None:
         job = self._job
         if job is not None:
             job.cancel()
 
+    def look(self) -> None:
+        if self._unseen and time.monotonic() - self._previewed >= PREVIEW_S:
+            self._unseen, self._previewed = False, time.monotonic()
+            host.post(self._preview)
+
     # -- the worker ------------------------------------------------------------------------------------------------
 
-    def _run(self) -> None:
-        self._bar = host.progress_bar(f"{self.name}: {self.purpose.title}")
-        watcher = threading.Thread(target=self._watch, name="mattebridge cancel", daemon=True)
-        watcher.start()
-        try:
-            self._work()
-        except host.NodeGone:
-            self.error = Cancelled(f"{self.name} was deleted; finished frames are kept")
-        except MatteBridgeError as reason:
-            self.error = reason
-        except Exception as reason:
-            self.error = MatteBridgeError(f"{type(reason).__name__}: {reason}", remedy="Press Troubleshoot.")
-        finally:
-            self._bar.close()
-            RUNS.pop(self.name, None)
-            try:
-                self._report()
-            finally:
-                self.finished.set()
-
-    def _watch(self) -> None:
-        """Turns a press on the bar's cancel, or a deleted node, into a cancel; keeps status and preview fresh."""
-        looked = previewed = time.monotonic()
-        while not self.finished.wait(WATCH_S):
-            if self._bar is not None and self._bar.cancelled() and not self._cancelled.is_set():
-                self.cancel()
-            if time.monotonic() - self._last_status >= STATUS_S:
-                self._flush()
-            if time.monotonic() - looked >= LOOK_S:
-                looked = time.monotonic()
-                host.post(self._cancel_when_gone)
-            if self._unseen and time.monotonic() - previewed >= PREVIEW_S:
-                self._unseen, previewed = False, time.monotonic()
-                host.post(self._preview)
-
-    def _work(self) -> None:
-        self._say(status_text.stage_name("check"))
+    def work(self) -> str:
+        self.say(status_text.stage_name("check"))
         with Bridge.connect(self.facts.settings.server) as server:
             info = None if self.purpose.prompts else server.model(self.facts.settings.model)
             delivery = self._check(server)
-            self._stop_if_cancelled()
-            self._say(status_text.stage_name("render"))
+            self.stop_if_cancelled()
+            self.say(status_text.stage_name("render"))
             keys = host.on_main(self._render)
             rendered_inputs.refuse_shared_mask(self.plan)
-            self._stop_if_cancelled()
+            self.stop_if_cancelled()
             if self.plan.renders:
                 delivery = self._check(server, rendered=True)
             model = f"{info.name}/{info.version}" if info is not None else repr(self.purpose.prompts)
             self.version = version = self._open_version(keys, model)
             self._matte(server, version, delivery)
+        return self._note or status_text.finished(version.name, self._written, self._kept, self.warnings)
 
     def _check(self, server: Bridge, rendered: bool = False) -> str:
         """Ask before anything is rendered, and about what was; gives the delivery. Raises every refusal as one."""
@@ -212,9 +161,9 @@ class Run:
         requests = {view: self._request(version.roles, view, delivery) for view in self.facts.views}
         plan = server.plan(requests[self.facts.views[0]]) if len(requests) > 1 else None
         for view, request in requests.items():
-            self._stop_if_cancelled()
+            self.stop_if_cancelled()
             self._job = job = server.submit({**request, "frames": str(frames), "overwrite": True}, plan)
-            if self._cancelled.is_set():
+            if self.is_cancelled:
                 job.cancel()
             for event in job.events():
                 self._take(event, view)
@@ -253,66 +202,18 @@ class Run:
         elif event.kind == "WARNING":
             self.warnings.append(event.message)
         elif event.kind == "QUEUED":
-            self._say(status_text.queued(event.position, event.ahead))
+            self.say(status_text.queued(event.position, event.ahead))
         elif event.kind == "PROGRESS":
             text = status_text.progress(event.stage, event.done, event.total, event.frame, event.fps, event.eta_s)
-            self._say(text, 100 * event.done // event.total if event.total else 0, often=True)
-
-    def _say(self, text: str, percent: int = 0, often: bool = False) -> None:
-        """To the bar at once, to the panel at most five times a second; the watcher brings what was held back."""
-        if self._bar is not None:
-            self._bar.update(percent, text)
-        self._unsaid = text
-        if not often or time.monotonic() - self._last_status >= STATUS_S:
-            self._flush()
-
-    def _flush(self) -> None:
-        text, self._unsaid = self._unsaid, ""
-        if text:
-            self._last_status = time.monotonic()
-            host.post(lambda: self._put_status(text))
-
-    def _put_status(self, text: str) -> None:
-        """Main thread. After the end nothing may cover the last word."""
-        if not self._reported:
-            host.put_quiet(self.node, {"status": text})
+            self.say(text, 100 * event.done // event.total if event.total else 0, often=True)
 
     def _preview(self) -> None:
         """Main thread. What is finished so far, while the rest is made; carried frames do not count yet."""
         version = self.version
-        if self._reported or version is None or not host.alive(self.node):
+        if self.reported or version is None or not host.alive(self.node):
             return
         self.purpose.show(self.node, self.facts, version, self.facts.views)
         waiting = FrameSet(one.frame for one in self._carried if (one.frame, one.view) not in self._confirmed)
         missing = version.missing(self.facts.views) | waiting
         label = status_text.label(version.name, len(version.frames()), missing, FrameSet())
         host.put_quiet(self.node, {"node_label": label})
-
-    def _cancel_when_gone(self) -> None:
-        """Main thread. A node that is gone wants no matte any more."""
-        if not self._reported and not host.alive(self.node) and not self._cancelled.is_set():
-            self.cancel()
-
-    def _stop_if_cancelled(self) -> None:
-        if self._cancelled.is_set():
-            raise Cancelled("cancelled before the job was sent", remedy="Press again to go on.")
-
-    def _report(self) -> None:
-        """The end: status on the node, and one dialog where something was refused or failed."""
-        error, version = self.error, self.version
-        if error is None and version is not None:
-            text = self._note or status_text.finished(version.name, self._written, self._kept, self.warnings)
-        else:
-            text = status_text.failure(error) if error is not None else ""
-        host.on_main(lambda: self._last_word(text))
-        if error is not None and not isinstance(error, Cancelled):
-            host.tell(f"{self.name}\n\n{text}")
-
-    def _last_word(self, text: str) -> None:
-        self._reported = True
-        host.put_quiet(self.node, {"status": text})
-
-
-def running(name: str) -> Optional[Run]:
-    """The run of a node, by its full name."""
-    return RUNS.get(name)

@@ -33,6 +33,8 @@ READ_KNOBS = (
     "after",
 )
 PIPE = "MatteBridge selftest"
+WORDS = "1001-1003 Write1 made comp.nk"
+"""What `mattebridge nuke selftest` passes after this file, as a farm's comp task does after its own."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,11 @@ def _reason(bench: Bench) -> str:
     return "named" if render_check.has_complained(bench.node) else "not named"
 
 
+def _words(bench: Bench) -> str:
+    del bench
+    return " ".join(sys.argv[-4:])
+
+
 def _expression(bench: Bench) -> str:
     host.put(bench.node, {"folder": "[file dirname /show/comp.nk]"})
     found = host.path(bench.node, "folder")
@@ -197,6 +204,7 @@ STEPS = (
     Step("outside the range a render is refused", "refused", _outside),
     Step("a missing file fails the render", "refused", _gone),
     Step("our own check prints why, in an ERROR: line", "named", _reason),
+    Step("the words after a script arrive", WORDS, _words),
     Step("the result folder takes expressions", "/show", _expression),
     Step("pyzmq loads from the plug-in folder", "CURVE", _libraries),
     Step("parameters are saved with the script", "0.5", _knob),

@@ -98,6 +98,28 @@ def label(version: str, total: int, missing: FrameSet, stale: FrameSet) -> str:
     return f"{text}, {len(stale)} stale" if stale else text
 
 
+def with_farm(text: str, waiting: str) -> str:
+    """A label, with the version that the farm makes: `v003  100 frames, v004 waits for the farm`."""
+    return ", ".join(filter(None, (text, waiting and f"{waiting} waits for the farm")))
+
+
+def on_the_farm(version: str, total: int, missing: FrameSet) -> str:
+    """How far the farm is."""
+    return f"{version} waits for the farm: {total - len(missing)} of {total} frames are there; Reload looks again"
+
+
+def to_hand_over(version: str, commands: list[str]) -> str:
+    """A bundle is made and no submitter is here."""
+    return "\n".join(
+        (f"{version} is ready for the farm; hand it over in a shell, Reload shows it when it is made:", *commands)
+    )
+
+
+def handed_over(version: str, said: list[str]) -> str:
+    """``said`` is what the farm's own command said last, for each job."""
+    return "\n".join((f"{version} is on the farm; Reload shows it when all its frames are there", *filter(None, said)))
+
+
 def finished(version: str, written: int, kept: int, warnings: list[str]) -> str:
     """One line, then the warnings that differ, the first few of them in full."""
     frames = "frame" if written == 1 else "frames"

@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Optional
 
@@ -98,6 +98,13 @@ def load(folder: str, number: int) -> Version:
         return Version(number, folder, keys=keys, **known)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return Version(number, folder)
+
+
+def where_it_lies(version: Version) -> Version:
+    """With its files under its folder as it is called here: another machine may have written the record."""
+    there = version.roles.get("alpha", "").rpartition("/")[0]
+    roles = {role: pattern.replace(there, version.folder, 1) for role, pattern in version.roles.items()}
+    return replace(version, roles=roles)
 
 
 def save(version: Version) -> None:

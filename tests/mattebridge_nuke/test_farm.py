@@ -41,7 +41,7 @@ def write_above(fake: FakeNuke, node: Any, shot: Shot) -> Any:
     return nuke.nodes.Write(inputs=[node], file=f"{shot.folder.as_posix()}/out.%04d.exr", channels="rgba")
 
 
-@pytest.mark.parametrize("button", ["matte_range", "matte_frame", "make_mask"])
+@pytest.mark.parametrize("button", ["matte_range", "matte_frame", "make_mask", "send_to_farm"])
 def test_buttons_start_no_job_without_an_artist(farm: FakeNuke, shot: Shot, button: str) -> None:
     node = shot.script(farm)
     with pytest.raises(Refused, match="without an artist"):
@@ -146,7 +146,7 @@ def test_jobs_of_knows_a_version_that_an_artist_has_finished(fake: FakeNuke, ser
 def test_the_recipe_of_the_guide_makes_the_mattes_and_renders(
     server: LocalServer, shot: Shot, farm: FakeNuke, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """docs/compositor.md, On the farm: its lines are run, and what they print is run in a shell's stead."""
+    """docs/wrangler.md, From Nuke: its lines are run, and what they print is run in a shell's stead."""
     from mattebridge.cli import main
 
     with FakeNuke(gui=True, plugin_folders=farm.session.plugin_folders) as desk:
@@ -155,11 +155,11 @@ def test_the_recipe_of_the_guide_makes_the_mattes_and_renders(
         write_above(desk, node, shot)
         desk.module.scriptSaveAs(f"{shot.folder.as_posix()}/shot.nk")
     monkeypatch.chdir(shot.folder)
-    text = (PLUGIN.parent / "docs" / "compositor.md").read_text("utf-8")
-    (recipe,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    text = (PLUGIN.parent / "docs" / "wrangler.md").read_text("utf-8")
+    _, recipe = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     with FakeNuke(gui=False, plugin_folders=farm.session.plugin_folders) as render:
         runpy.run_path(str(PLUGIN / "init.py"))
-        exec(compile(recipe, "compositor.md", "exec"), {})
+        exec(compile(recipe, "wrangler.md", "exec"), {})
         (command,) = [line for line in capsys.readouterr().out.splitlines() if line]
         assert main([*shlex.split(command)[1:], "--json"]) == 0
         from mattebridge_nuke import farm as node_farm
@@ -197,8 +197,8 @@ def test_farm_jobs_of_a_node_render_what_they_need_and_end_with_the_comp(
     server: LocalServer, shot: Shot, terminal: FakeNuke
 ) -> None:
     node = shot.script(terminal, model_name="identity", always_render=True, make_fgr=True)
-    nuke: Any = terminal.module
-    nuke.scriptSaveAs(f"{shot.folder.as_posix()}/shot.nk")
+    write_above(terminal, node, shot)
+    terminal.module.scriptSaveAs(f"{shot.folder.as_posix()}/shot.nk")
     from mattebridge_nuke import farm
 
     folder = shot.folder / "jobs"

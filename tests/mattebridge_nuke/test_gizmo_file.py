@@ -110,7 +110,7 @@ def embedded_python(file: Path) -> list[tuple[str, str]]:
 
 def test_embedded_python_compiles(gizmo_file: Path) -> None:
     pieces = embedded_python(gizmo_file)
-    assert len(pieces) == 12
+    assert len(pieces) == 13
     for where, text in pieces:
         compile(text, where, "exec")
     own = {words[0].text: words[1] for words in own_block(gizmo_file)}
@@ -144,7 +144,16 @@ def test_values_that_a_machine_decides_are_not_saved(fake: FakeNuke) -> None:
 
 def test_what_a_render_needs_is_saved(fake: FakeNuke) -> None:
     node = fake.session.create("MatteBridge")
-    for name in ("alpha_path", "has_matte", "result_first", "result_last", "fgr_path", "model_name", "version_name"):
+    for name in (
+        "alpha_path",
+        "has_matte",
+        "result_first",
+        "result_last",
+        "fgr_path",
+        "model_name",
+        "version_name",
+        "farm_version",
+    ):
         assert not node._knobs[name].getFlag(fake.module.DO_NOT_WRITE), name
 
 

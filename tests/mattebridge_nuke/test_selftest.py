@@ -12,7 +12,13 @@ CHECKLIST = Path(__file__).resolve().parents[2] / "docs" / "nuke-checklist.md"
 
 
 @pytest.fixture
-def started(terminal: FakeNuke) -> FakeNuke:
+def words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `mattebridge nuke selftest` starts Nuke."""
+    monkeypatch.setattr("sys.argv", ["selftest.py", "1001-1003", "Write1", "made", "comp.nk"])
+
+
+@pytest.fixture
+def started(terminal: FakeNuke, words: None) -> FakeNuke:
     """`nuke -t` that has read our init.py."""
     runpy.run_path(str(CHECKLIST.parents[1] / "nuke_plugin" / "init.py"))
     return terminal
@@ -30,11 +36,19 @@ def test_every_step_passes_in_the_fake(started: FakeNuke) -> None:
     assert "ERROR: line" in lines[lines.index(error) + 1], "the next line says what the line is for"
 
 
-def test_an_init_that_nuke_did_not_read_is_noticed(terminal: FakeNuke) -> None:
+def test_an_init_that_nuke_did_not_read_is_noticed(terminal: FakeNuke, words: None) -> None:
     from mattebridge_nuke import selftest
 
     assert selftest.run() == 1
     assert "found not named" in next(line for line in terminal.session.printed if "[FAILED]" in line)
+
+
+def test_a_nuke_that_takes_a_range_for_itself_is_noticed(started: FakeNuke, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mattebridge_nuke import selftest
+
+    monkeypatch.setattr("sys.argv", ["selftest.py", "Write1", "made", "comp.nk"])
+    assert selftest.run() == 1
+    assert "the words after a script arrive" in next(line for line in started.session.printed if "[FAILED]" in line)
 
 
 def test_a_nuke_with_another_knob_is_noticed_and_the_rest_goes_on(

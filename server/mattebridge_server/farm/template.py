@@ -6,7 +6,7 @@ or copy is a PATH parameter; frame handles and windows are not its business, the
     step Matte    environment Server: one warm server for each worker session
                   task: one chunk of frames
     step Verify   after it, on any host: every frame is there, made from this plan, finite and without seams
-    step Comp     after that, where a Nuke script was given: its Write, in the same chunks
+    step Comp     after that, where a Nuke script was given: its Write, in the same chunks, with the matte in its node
 """
 
 from __future__ import annotations
@@ -37,6 +37,17 @@ FOLDERS = {
     "cleanplate": ("CleanPlateFolder", "Folder of the clean plate", "OUT"),
 }
 """Field of the request → parameter, label and data flow."""
+
+COMP_FILE = "Comp"
+COMP_TEXT = """\
+# Run by Nuke's terminal: the script was saved before there was a matte, so its node is told first where it lies.
+import sys
+
+from mattebridge_nuke import farm
+
+sys.exit(farm.render_comp(*sys.argv[-4:]))
+"""
+"""What a comp's task runs. Its arguments end with the script: Nuke takes a number or range at the end for itself."""
 
 
 @dataclass(frozen=True)
@@ -187,13 +198,15 @@ def _verify(spec: JobSpec) -> dict[str, Any]:
 
 def _comp(spec: JobSpec) -> dict[str, Any]:
     """Nuke takes runs of frames: one with holes is several tasks."""
-    frames = "{{Task.Param." + CHUNK_PARAMETER + "}}"
-    render = {"command": "{{Param.Nuke}}", "args": ["-F", frames, "-X", "{{Param.NukeWrite}}", "{{Param.NukeScript}}"]}
+    words = ["-t", "{{Task.File." + COMP_FILE + "}}", "{{Task.Param." + CHUNK_PARAMETER + "}}", "{{Param.NukeWrite}}"]
+    words += ["{{Param." + FOLDERS["out"][0] + "}}", "{{Param.NukeScript}}"]
+    render = {**_action([], spec.task_timeout_s), "command": "{{Param.Nuke}}", "args": words}
+    embedded = {"name": COMP_FILE, "type": "TEXT", "filename": "mattebridge_comp.py", "data": COMP_TEXT}
     return {
         "name": "Comp",
         "dependencies": [{"dependsOn": "Verify"}],
         "parameterSpace": _chunks(contiguous=True),
-        "script": {"actions": {"onRun": {**_action([], spec.task_timeout_s), **render}}},
+        "script": {"embeddedFiles": [embedded], "actions": {"onRun": render}},
     }
 
 

@@ -36,7 +36,7 @@ class Artist:
 
     def begin(self, button: str) -> Any:
         """Press; gives the run that it started (it may have ended already), None when it started none."""
-        runs = importlib.import_module("mattebridge_nuke.run").Run
+        runs = importlib.import_module("mattebridge_nuke.background").Background
         start, started = runs.start, []
 
         def remember(run: Any) -> None:
@@ -51,7 +51,7 @@ class Artist:
         return started[0] if started else None
 
     def running(self) -> Any:
-        return importlib.import_module("mattebridge_nuke.run").RUNS.get(self.node._name)
+        return importlib.import_module("mattebridge_nuke.background").RUNS.get(self.node._name)
 
     def press(self, button: str, timeout_s: float = 30.0) -> Any:
         """Press and wait for the end. Raises `AssertionError` with the dialogs when no run was started."""

@@ -197,11 +197,13 @@ def _calls(session: Session) -> dict[str, Callable[..., Any]]:
     def script_save_as(filename: str, overwrite: int = 0) -> None:
         session.root._knobs["name"].setValue(filename)  # type: ignore[attr-defined]
         Path(filename).write_text(loader.script_text(session), "utf-8")
+        session.modified = False
 
     def script_open(filename: str) -> None:
         session.root._children.clear()
         loader.load_script(session, Path(filename).read_text("utf-8"))
         session.root._knobs["name"].setValue(filename)  # type: ignore[attr-defined]
+        session.modified = False
 
     def create_node(typ: str) -> Node:
         node = session.create(typ)
@@ -228,6 +230,7 @@ def _calls(session: Session) -> dict[str, Callable[..., Any]]:
         "menu": gui_only(lambda name: _Menu(session, name)),
         "createNode": gui_only(create_node),
         "activeViewer": gui_only(lambda: _Viewer(session) if session.has_viewer else None),
+        "modified": main_only(lambda: session.modified),
         "tprint": lambda *words: session.printed.append(" ".join(map(str, words))),
         "pluginAddPath": lambda args, addToSysPath=True: _add_path(session, args),
     }

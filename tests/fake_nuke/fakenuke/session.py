@@ -82,6 +82,7 @@ class Session:
         self.tasks: list[Any] = []
         self.has_viewer = True
         self.executing = False
+        self.modified = False
         self.defining = False
         self.cancel_next_execute = False
         self.script_errors: list[BaseException] = []
@@ -137,6 +138,7 @@ class Session:
         """Every change calls back, also one made by a script with the panel closed (Nuke 17.1)."""
         if self.defining:
             return
+        self.modified = True
         if self._notifying > 20:
             raise RecursionError(f"knobChanged of {node._name} never settles: {knob._name}")
         self._notifying += 1

@@ -140,14 +140,16 @@ def test_a_comp_that_depends_on_the_matte_is_rendered_after_it(shot_of: ShotOf) 
     shot = shot_of(4)
     script, nuke, rendered = shot.folder / "shot.nk", shot.folder / "nuke", shot.folder / "rendered"
     script.write_text("Root {\n}\n")
-    nuke.write_text(f'#!/bin/sh\necho "$@" $(ls {shot.folder}/farm | wc -l) >> {rendered}\n')
+    given = '"$1" $(basename "$2") $(grep -c render_comp "$2") "$3" "$4" "$5" "$6"'
+    nuke.write_text(f"#!/bin/sh\necho {given} $(ls {shot.folder}/farm | wc -l) >> {rendered}\n")
     nuke.chmod(0o755)
     comp = ("--nuke-script", str(script), "--nuke-write", "Write1", "--nuke", str(nuke))
     bundle = shot.bundle("identity", 2, *comp)
     ran = shot.openjd(bundle, "--step", "Comp", "--run-dependencies")
     assert ran.returncode == 0, ran.stdout[-3000:]
     frames = ("1001-1002", "1003-1004")
-    assert rendered.read_text().splitlines() == [f"-F {run} -X Write1 {script} 4" for run in frames]
+    words = "-t mattebridge_comp.py 1 {} Write1 {} {} 4"
+    assert rendered.read_text().splitlines() == [words.format(run, shot.folder / "farm", script) for run in frames]
 
 
 def test_a_damaged_plate_fails_the_task_with_frame_cause_and_status(shot_of: ShotOf) -> None:

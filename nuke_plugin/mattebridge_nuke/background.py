@@ -1,0 +1,151 @@
+"""One press of a button that works in the background: its thread, cancel, status line, progress bar, last word.
+
+The worker thread owns the order of things; everything that touches a node goes through `host.on_main`. A second thread
+only watches the progress bar, so that a cancel is seen within a tenth of a second whatever the worker waits for.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Optional
+
+from mattebridge.errors import Cancelled, MatteBridgeError
+
+from . import host, status_text
+from .progress_bar import ProgressBar
+
+WATCH_S = 0.1
+STATUS_S = 0.2
+LOOK_S = 0.5
+
+RUNS: dict[str, Background] = {}
+"""The run of each node, by full name; a node has at most one."""
+
+
+class Background:
+    """Made and started in the main thread; a kind of run fills in `work` and `stop`.
+
+    ``error`` is what ended it early.
+    """
+
+    def __init__(self, node: host.Node, name: str, title: str) -> None:
+        self.node = node
+        self.name = name
+        self.title = title
+        self.finished = threading.Event()
+        self.error: Optional[MatteBridgeError] = None
+        self._cancelled = threading.Event()
+        self._bar: Optional[ProgressBar] = None
+        self._last_status = 0.0
+        self._unsaid = ""
+        self._reported = False
+
+    def work(self) -> str:
+        """Everything, in the worker thread; gives the last word. Raises errors of the tree."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """From any thread, at once: interrupt what `work` waits for."""
+
+    def look(self) -> None:
+        """Called ten times a second by the watcher."""
+
+    def start(self) -> None:
+        """In the background; `finished` is set at the end."""
+        RUNS[self.name] = self
+        threading.Thread(target=self._run, name=f"mattebridge {self.name}", daemon=True).start()
+
+    def cancel(self) -> None:
+        """From any thread; returns at once. What is finished is kept."""
+        self._cancelled.set()
+        self.stop()
+
+    @property
+    def is_cancelled(self) -> bool:
+        return self._cancelled.is_set()
+
+    def stop_if_cancelled(self) -> None:
+        if self.is_cancelled:
+            raise Cancelled("cancelled before the job was sent", remedy="Press again to go on.")
+
+    def _run(self) -> None:
+        self._bar = host.progress_bar(f"{self.name}: {self.title}")
+        threading.Thread(target=self._watch, name="mattebridge cancel", daemon=True).start()
+        text = ""
+        try:
+            text = self.work()
+        except host.NodeGone:
+            self.error = Cancelled(f"{self.name} was deleted; finished frames are kept")
+        except MatteBridgeError as reason:
+            self.error = reason
+        except Exception as reason:
+            self.error = MatteBridgeError(f"{type(reason).__name__}: {reason}", remedy="Press Troubleshoot.")
+        finally:
+            self._bar.close()
+            RUNS.pop(self.name, None)
+            try:
+                self._report(text)
+            finally:
+                self.finished.set()
+
+    def _watch(self) -> None:
+        """Turns a press on the bar's cancel, or a deleted node, into a cancel; keeps the status fresh."""
+        looked = time.monotonic()
+        while not self.finished.wait(WATCH_S):
+            if self._bar is not None and self._bar.cancelled() and not self.is_cancelled:
+                self.cancel()
+            if time.monotonic() - self._last_status >= STATUS_S:
+                self._flush()
+            if time.monotonic() - looked >= LOOK_S:
+                looked = time.monotonic()
+                host.post(self._cancel_when_gone)
+            self.look()
+
+    def _cancel_when_gone(self) -> None:
+        """Main thread. A node that is gone wants nothing any more."""
+        if not self._reported and not host.alive(self.node) and not self.is_cancelled:
+            self.cancel()
+
+    # -- what the artist sees --------------------------------------------------------------------------------------
+
+    @property
+    def reported(self) -> bool:
+        """Main thread: whether the last word was said; nothing may cover it."""
+        return self._reported
+
+    def say(self, text: str, percent: int = 0, often: bool = False) -> None:
+        """To the bar at once, to the panel at most five times a second; the watcher brings what was held back."""
+        if self._bar is not None:
+            self._bar.update(percent, text)
+        self._unsaid = text
+        if not often or time.monotonic() - self._last_status >= STATUS_S:
+            self._flush()
+
+    def _flush(self) -> None:
+        text, self._unsaid = self._unsaid, ""
+        if text:
+            self._last_status = time.monotonic()
+            host.post(lambda: self._put_status(text))
+
+    def _put_status(self, text: str) -> None:
+        """Main thread."""
+        if not self._reported:
+            host.put_quiet(self.node, {"status": text})
+
+    def _report(self, text: str) -> None:
+        """The end: status on the node, and one dialog where something was refused or failed."""
+        error = self.error
+        said = text if error is None else status_text.failure(error)
+        host.on_main(lambda: self._last_word(said))
+        if error is not None and not isinstance(error, Cancelled):
+            host.tell(f"{self.name}\n\n{said}")
+
+    def _last_word(self, text: str) -> None:
+        self._reported = True
+        host.put_quiet(self.node, {"status": text})
+
+
+def running(name: str) -> Optional[Background]:
+    """The run of a node, by its full name."""
+    return RUNS.get(name)
