@@ -93,7 +93,7 @@ def _selftest(args: argparse.Namespace) -> int:
         "Write1",
         "made",
         "comp.nk",
-    )  # as a farm's comp task has them; a step looks whether they arrive
+    )  # as a farm's comp task has them: a step sees whether they arrive
     return subprocess.run([args.nuke, "-t", str(script), *words], env=environment, check=False).returncode
 
 
