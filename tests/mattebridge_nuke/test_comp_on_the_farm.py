@@ -201,3 +201,11 @@ def test_a_comp_that_cannot_follow_the_matte_is_refused_before_anything_is_rende
         farm.make_bundles("MatteBridge1", str(tmp_path / "jobs"), "Nobody" if wrong == "nobody" else "Write1")
     assert terminal.session.executed == []
     assert not (tmp_path / "jobs").exists()
+
+
+def test_a_record_from_another_machine_is_read_where_its_files_lie() -> None:
+    from mattebridge_nuke import versions
+
+    roles = versions.role_patterns("/shows/a/mattebridge/M", "M", 3, ("alpha", "fgr"), several_views=False)
+    here = versions.where_it_lies(versions.Version(3, "X:/a/mattebridge/M/v003", roles=roles))
+    assert here.roles == versions.role_patterns("X:/a/mattebridge/M", "M", 3, ("alpha", "fgr"), several_views=False)

@@ -45,6 +45,7 @@ ELSEWHERE = {
         *(f"{k}{i}" for k in ("point", "kind") for i in range(1, 7)),
     },
     "test_ways_to_the_server": {"server"},
+    "test_send_to_farm": {"comp_write"},
     "shown only": {"status", "working_space", "gizmo_version"},
 }
 

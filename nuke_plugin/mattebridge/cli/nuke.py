@@ -88,12 +88,7 @@ def _selftest(args: argparse.Namespace) -> int:
     if not Path(args.nuke).exists():
         raise InputError("there is no such program", file=args.nuke, remedy="Give the path of Nuke's own program.")
     environment = {**os.environ, "NUKE_PATH": os.pathsep.join(_nuke_path(plugin))}
-    words = (
-        "1001-1003",
-        "Write1",
-        "made",
-        "comp.nk",
-    )  # as a farm's comp task has them; a step looks whether they arrive
+    words = ["1001-1003", "Write1", "made", "comp.nk"]  # as those of a comp task; a step sees whether they arrive
     return subprocess.run([args.nuke, "-t", str(script), *words], env=environment, check=False).returncode
 
 
