@@ -361,6 +361,7 @@ def add_knob(node: Node, kind: str, name: str, label: str, tooltip: str, **optio
         knob.setTooltip(tooltip)
     if options.get("low") is not None and options.get("high") is not None:
         knob.setRange(options["low"], options["high"])
+    knob.setFlag(nuke.STARTLINE)  # a check box would continue the line before it
     node.addKnob(knob)
     if "default" in options:
         knob.setValue(options["default"])

@@ -8,6 +8,7 @@ import pytest
 from fakenuke import FakeNuke
 from fakenuke.artist import Artist
 from fakenuke.local_server import LocalServer
+from fakenuke.panel import tabs_of
 from fakenuke.shots import Shot
 
 
@@ -31,6 +32,8 @@ def test_parameters_appear_with_type_range_default_and_hint(artist: Artist) -> N
     assert "Multiplies the matte" in gain.tooltip()
     assert (mode.Class(), mode.values(), mode.value()) == ("Enumeration_Knob", ["mean", "centre"], "mean")
     assert (sure.Class(), sure.value()) == ("Boolean_Knob", False)
+    lines = [[knob.name() for knob in line] for tab in tabs_of(artist.node) for line in tab.lines]
+    assert ["p_gated__sure"] in lines, "a check box after a slider would lie outside the panel"
     assert gain.visible()
     artist.set(model="identity")
     assert not gain.visible()

@@ -73,6 +73,9 @@ class Knob(Guarded):
     def node(self) -> Optional[Node]:
         return self._node
 
+    def setFlag(self, flag: int) -> None:
+        self._flags |= flag
+
     def getFlag(self, flag: int) -> bool:
         return bool(self._flags & flag)
 
