@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -47,19 +48,19 @@ class Band:
         height, width = self.mask.shape
         return slice(self.top, self.top + height), slice(self.left, self.left + width)
 
-    @property
+    @cached_property
     def observed(self) -> NDArray[np.bool_]:
         """Pixels whose colours are looked at: the band and the strips that stand for certain sides."""
         near = (self.distance > -self.depth * DEEP) & (self.distance < self.reach * FAR)
         return np.asarray(near | self._soft, np.bool_)
 
-    @property
+    @cached_property
     def open(self) -> NDArray[np.bool_]:
         """Pixels whose alpha is decided; all others keep the mask. A soft mask opens wherever it is soft."""
         near = (self.distance > -self.depth) & (self.distance < self.reach)
         return np.asarray(near | self._soft, np.bool_)
 
-    @property
+    @cached_property
     def _soft(self) -> NDArray[np.bool_]:
         return np.asarray((self.mask > SOFT_LOW) & (self.mask < SOFT_HIGH), np.bool_)
 

@@ -52,11 +52,12 @@ SHARP_EDGE, SOFT_EDGE = 1.6, 2.6
 @dataclass(frozen=True)
 class _Doubt:
     """Maps (h, w): ``unsure`` is 1 where the plate does not tell and 0 where it does, ``believed`` its share of a line
-    (float32 in 0..1); ``feathered`` is where the mask is soft on purpose."""
+    (float32 in 0..1); ``feathered`` is where the mask is soft on purpose, ``calm_mask`` the mask without its teeth."""
 
     unsure: Float32
     believed: Float32
     feathered: Flags
+    calm_mask: Float32
 
 
 def drawn(alpha: Float32, band: Band, evidence: Evidence, lens: Float32) -> Float32:
@@ -85,7 +86,8 @@ def _deviation(evidence: Evidence, unit: float) -> Float32:
 
 def _drawn(alpha: Float32, band: Band, deviation: Float32, misfit: Float32, lens: Float32) -> Float32:
     believed = (1 / (1 + np.square(np.square(deviation * np.float32(1 / BELIEVED))))).astype(np.float32)
-    doubt = _Doubt(ramp((deviation - TOLD) / (UNTOLD - TOLD)), believed, _feathered(band))
+    unsure = ramp((deviation - np.float32(TOLD)) / np.float32(UNTOLD - TOLD))
+    doubt = _Doubt(unsure, believed, _feathered(band), calm(band.mask, WIDE * band.unit))
     hairy = _hairy(alpha, _line(alpha, band, doubt), band, doubt)
     line = _line(_without_seams(alpha, hairy, band, misfit), band, doubt)
     ragged = np.where(doubt.feathered, 0, _ragged(alpha, line, hairy, band.unit))
@@ -98,11 +100,13 @@ def _line(alpha: Float32, band: Band, doubt: _Doubt) -> Float32:
     """The contour of ``alpha`` and, as far as that is in doubt, of the mask; a soft mask stays as soft as it is."""
     unit, rest = band.unit, 1 - doubt.believed
     gathered = calm(doubt.believed * alpha + rest * band.mask, NEAR * unit)
-    wide = calm(doubt.believed * alpha + rest * calm(band.mask, WIDE * unit), WIDE * unit)
-    gathered = gathered + doubt.unsure * (wide - gathered)
-    width = NEAR_WIDTH + doubt.unsure * (WIDE_WIDTH - NEAR_WIDTH)
-    line = np.where(doubt.feathered, gathered, (gathered - 0.5) / width + 0.5)
-    return np.clip(line, 0, 1).astype(np.float32)
+    width: Float32 | float = NEAR_WIDTH
+    if doubt.unsure.any():
+        wide = calm(doubt.believed * alpha + rest * doubt.calm_mask, WIDE * unit)
+        gathered += doubt.unsure * (wide - gathered)
+        width = np.float32(NEAR_WIDTH) + doubt.unsure * np.float32(WIDE_WIDTH - NEAR_WIDTH)
+    line = np.clip((gathered - np.float32(0.5)) / width + np.float32(0.5), 0, 1)
+    return np.where(doubt.feathered, gathered, line) if doubt.feathered.any() else line
 
 
 def _feathered(band: Band) -> Flags:
@@ -126,11 +130,12 @@ def _hairy(alpha: Float32, line: Float32, band: Band, doubt: _Doubt) -> Float32:
     away = cv2.distanceTransform((line < 0.5).astype(np.uint8), cv2.DIST_L2, 5)
     length, area = boxes[:, 2:4].max(axis=1).astype(np.float64), boxes[:, 4]
     strand = (length > STRAND_LENGTH * unit) & (area < FULLEST_STRANDS * np.square(length))
-    strand &= np.isin(np.arange(count), labels[away > STAND_OFF * unit])
-    told = np.bincount(labels.reshape(-1), (doubt.unsure < 0.5).reshape(-1), count)
-    strand &= told > 0.5 * area
-    strand[0] = False
-    found = strand[labels].astype(np.uint8)
+    at = np.flatnonzero(labels)
+    of, off, told = labels.reshape(-1)[at], away.reshape(-1)[at], doubt.unsure.reshape(-1)[at] < 0.5
+    strand &= np.bincount(of, off > STAND_OFF * unit, count) > 0
+    strand &= np.bincount(of, told, count) > 0.5 * area
+    found = np.zeros(alpha.shape, np.uint8)
+    found.reshape(-1)[at] = strand[of]
     itself = calm(cv2.dilate(found, disc(3 * unit)).astype(np.float32), 0.7 * unit)
     wide = STRAND_SURROUNDINGS * unit
     around = calm(cv2.dilate(found, disc(wide)).astype(np.float32), wide / 6)

@@ -50,7 +50,8 @@ def solve_alpha(plate: Float32, mask: Float32, settings: SolveSettings, threads:
     band = open_band(alpha, settings.reach, settings.depth)
     if band is None or settings.detail <= 0:
         return alpha
-    plate = plate * _gain(plate[band.crop])
+    gain = _gain(plate[band.crop])
+    plate = plate if gain == 1 else plate * gain
     evidence = gather_evidence(plate, band, threads)
     lens = lens_blur(plate[band.crop], band, threads)
     judged = drawn(judge_alpha(band, evidence, load_judge(), threads), band, evidence, lens)
