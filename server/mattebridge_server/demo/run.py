@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mattebridge import Client
-from mattebridge.messages import FrameDone, Progress, Warning_
+from mattebridge.cli.output import Teller
 
 from ..media import ColourHints, FrameHeader, Window, read_plate, write_alpha, write_rgb
 from ..media.header import CarriedAttribute
@@ -124,26 +124,18 @@ def matte(files: DemoFiles, frames: str) -> float:
             overwrite=True,
             label="demo",
         )
-        done = 0
+        teller = Teller(sys.stdout)
         for event in job.events():
-            if isinstance(event, FrameDone):
-                done += 1
-            if isinstance(event, Progress) and event.total:
-                progress(event.stage, event.done, event.total, event.fps)
-            if isinstance(event, Warning_):
-                say(f"     note: {event.message}")
+            teller.event(event)
         job.wait()
         return time.monotonic() - began
 
 
-def progress(what: str, done: int, total: int, fps: float = 0.0) -> None:
+def progress(what: str, done: int, total: int) -> None:
     """A line that is drawn over itself on a terminal, and left out elsewhere."""
-    if not sys.stdout.isatty():
-        return
-    rate = f"  {fps:.2f} frames/s" if fps else ""
-    end = "\n" if done == total else "\r"
-    sys.stdout.write(f"     {what} {done} of {total}{rate}   {end}")
-    sys.stdout.flush()
+    if sys.stdout.isatty():
+        sys.stdout.write(f"     {what} {done} of {total}" + ("\n" if done == total else "\r"))
+        sys.stdout.flush()
 
 
 def draw(files: DemoFiles, numbers: range, sheet: Path) -> None:
@@ -176,5 +168,5 @@ def report(files: DemoFiles, numbers: range, result: Evaluation, raw: Evaluation
     say("\nThe same by hand:")
     say(f"  mattebridge matte --plate '{files.sequence('plate')}' --mask '{files.sequence('mask')}' \\")
     say(f"      --out '{files.folder}/alpha_{{version}}/alpha.####.exr'")
-    say(f"  mattebridge eval '{files.sequence('alpha')}' --truth '{files.sequence('truth')}'")
+    say(f"  mattebridge eval --alpha '{files.sequence('alpha')}' --truth '{files.sequence('truth')}'")
     say("  mattebridge status        # the server that this demo started; `mattebridge stop` ends it")
