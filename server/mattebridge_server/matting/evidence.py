@@ -172,10 +172,18 @@ def _gaps(crop: _Crop, inner: Float32, texture: Float32) -> tuple[Float32, Float
         distance,
     )
     window = disc(GAP * crop.band.unit)
-    closed = cv2.morphologyEx(calm(distance, 0.8 * crop.band.unit), cv2.MORPH_CLOSE, window)
-    closed = calm(np.asarray(closed, np.float32), len(window) / 4)
+    closed = np.empty_like(distance)
+    calmed = calm(distance, 0.8 * crop.band.unit)
+    kernels.in_stripes(crop.threads, crop.grid.height, _close, calmed, window, closed, stripes=4)
+    closed = calm(closed, len(window) / 4)
     short = np.clip((closed - distance) / np.maximum(closed, 1), 0, 1)
     return distance, np.asarray(closed, np.float32), np.asarray(short, np.float32)
+
+
+def _close(first: int, last: int, image: Float32, window: NDArray[np.uint8], out: Float32) -> None:
+    """Morphological closing of some rows: OpenCV does it on one thread. It reaches less than a window up and down."""
+    top, bottom = max(0, first - len(window)), min(len(image), last + len(window))
+    out[first:last] = cv2.morphologyEx(image[top:bottom], cv2.MORPH_CLOSE, window)[first - top : last - top]
 
 
 def _background_weight(crop: _Crop, distance: Float32, gap_distance: Float32, gap: Float32) -> Float32:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -40,17 +41,24 @@ BLOCK = 64
 STRIPES = 16
 
 
-def in_stripes(threads: int, count: int, kernel: Callable[..., None], *arguments: object) -> None:
+@lru_cache(maxsize=1)
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Kept between calls: a frame makes dozens, and a thread costs as much as a small stripe."""
+    return ThreadPoolExecutor(threads, thread_name_prefix="matting")
+
+
+def in_stripes(
+    threads: int, count: int, kernel: Callable[..., None], *arguments: object, stripes: int = STRIPES
+) -> None:
     """Run ``kernel(first, last, *arguments)`` over ``count`` rows on ``threads`` threads."""
-    edges = [count * i // STRIPES for i in range(STRIPES + 1)]
+    edges = [count * i // stripes for i in range(stripes + 1)]
     spans = [(first, last) for first, last in pairwise(edges) if last > first]
     if threads <= 1:
         for first, last in spans:
             kernel(first, last, *arguments)
         return
-    with ThreadPoolExecutor(threads, thread_name_prefix="matting") as pool:
-        for done in [pool.submit(kernel, first, last, *arguments) for first, last in spans]:
-            done.result()
+    for done in [_pool(threads).submit(kernel, first, last, *arguments) for first, last in spans]:
+        done.result()
 
 
 @_part
