@@ -25,6 +25,7 @@ from mattebridge_server.engine.shelf import Shelf
 from mattebridge_server.media import read_attributes, read_header, read_mask, write_rgb
 from mattebridge_server.models.registry import Registry, load_registry
 from mattebridge_server.pipeline.inputs import exists
+from mattebridge_server.pipeline import reporter
 from mattebridge_server.pipeline.plan import parse_plan
 
 from .conftest import SmallShot, header
@@ -56,7 +57,10 @@ def test_identity_gives_the_mask_back_and_says_in_the_header_what_it_is(shot_of:
     assert read_header(str(shot.folder / "out/a.1002.exr"), frame=1002).colour.interop_id == "data"
 
 
-def test_progress_names_the_step_and_the_frame_before_the_first_result(shot_of: ShotOf) -> None:
+def test_progress_names_the_step_and_the_frame_before_the_first_result(
+    shot_of: ShotOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reporter, "LEAST_PAUSE_S", 0.0)  # these frames take less than the pause between two tellings
     shot = shot_of(range(1001, 1004))
     done = shot.run(model="edge")
     assert float(done.facts["seconds_model"]) > 0, "the report has a clock for the model, too"
