@@ -24,8 +24,8 @@ from mattebridge_server.engine import local
 from mattebridge_server.engine.shelf import Shelf
 from mattebridge_server.media import read_attributes, read_header, read_mask, write_rgb
 from mattebridge_server.models.registry import Registry, load_registry
-from mattebridge_server.pipeline.inputs import exists
 from mattebridge_server.pipeline import reporter
+from mattebridge_server.pipeline.inputs import exists
 from mattebridge_server.pipeline.plan import parse_plan
 
 from .conftest import SmallShot, header
