@@ -95,7 +95,7 @@ def take(caller: Caller, message: Any, tally: Counter[str], answers: list[float]
         answers.append(time.perf_counter() - caller.asked)
         tally[type(message).__name__] += 1
         if isinstance(message, m.Busy):
-            caller.later = time.monotonic() + min(message.retry_after_s, 0.5)
+            caller.later = time.monotonic() + message.retry_after_s
         else:
             caller.left.popleft()
     elif isinstance(message, m.TERMINAL):

@@ -124,15 +124,13 @@ def test_while_nobody_answers_for_keys_nobody_gets_in(folder):
     """The moment between listening and answering ZAP: libzmq by itself would let every key in."""
     import asyncio
 
-    import zmq.asyncio
-
     from mattebridge_server.broker.sockets import Sockets
 
     server, client = (keys.load_or_create(folder / name / "x.key") for name in ("a", "b"))
     came = []
 
     async def listen():
-        context = zmq.asyncio.Context()
+        context = zmq.Context()
         sockets = Sockets(context, lambda peer, parts: came.append(peer), lambda peer: None)
         endpoint = sockets.bind(TCP, server)
         sockets.listen()
@@ -140,7 +138,7 @@ def test_while_nobody_answers_for_keys_nobody_gets_in(folder):
         socket.curve_publickey, socket.curve_secretkey = client.public.encode(), client.secret.encode()
         socket.curve_serverkey = server.public.encode()
         socket.connect(endpoint)
-        await socket.send_multipart([b"HELLO", b"\x80"])
+        socket.send_multipart([b"HELLO", b"\x80"])
         await asyncio.sleep(0.5)
         await sockets.close()
         context.destroy(linger=0)

@@ -126,7 +126,7 @@ class Floor:
 
     def tell_place(self, record: Record) -> None:
         """The QUEUED event."""
-        self.book.queued(record, self.scheduler.positions().get(record.key, 0), self.ahead_of(record.key))
+        self.book.queued(record, self.scheduler.position(record.key), self.ahead_of(record.key))
 
     # -- from the scheduler --------------------------------------------------------------------------------------
 

@@ -42,11 +42,10 @@ def for_server(request: JobRequest, site: Site) -> JobRequest:
     request = site.apply_preset(request)
     if through_socket(request):
         return request
-    names = [*INPUT_ROLES, *OUTPUT_ROLES]
-    mapped: dict[str, Any] = {name: map_path(path, site.path_map) for name in names if (path := getattr(request, name))}
-    if is_config_path(request.config):
-        mapped["config"] = map_path(request.config, site.path_map)
-    return replace(request, **mapped)
+    names = [*INPUT_ROLES, *OUTPUT_ROLES, *(["config"] if is_config_path(request.config) else [])]
+    theirs = {name: path for name in names if (path := getattr(request, name))}
+    ours: dict[str, Any] = {name: map_path(path, site.path_map) for name, path in theirs.items()}
+    return replace(request, **ours) if ours != theirs else request
 
 
 def in_spool(request: JobRequest, spool: str, uploaded_config: bool) -> JobRequest:

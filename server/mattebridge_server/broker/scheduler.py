@@ -43,6 +43,9 @@ from .scheduling import (
     poison,
 )
 
+TURNS = 16
+"""Refused clients are told to come back at one of so many times."""
+
 
 class Scheduler:
     """See the head of this file. ``engines`` are the names of the devices."""
@@ -54,6 +57,7 @@ class Scheduler:
         self.draining = False
         self._count = 0
         self._pace_s = 2.0
+        self._refused = 0
 
     # -- questions ---------------------------------------------------------------------------------------------
 
@@ -65,6 +69,15 @@ class Scheduler:
         """For each queued job how many jobs are ahead of it, running ones included."""
         running = sum(1 for job in self.jobs.values() if job.engine)
         return {job.key: running + index for index, job in enumerate(self.waiting())}
+
+    def position(self, key: str) -> int:
+        """How many jobs are ahead of this one, running ones included; 0 for a job that does not wait."""
+        job = self.jobs.get(key)
+        if job is None or job.state != "queued":
+            return 0
+        return sum(
+            1 for other in self.jobs.values() if other.engine or (other.state == "queued" and other.rank < job.rank)
+        )
 
     def drained(self) -> bool:
         """No engine holds a job any more."""
@@ -324,8 +337,13 @@ class Scheduler:
         return self.cancel(now, job.key, JobTimeout(f"the job {what} longer than its limit of {limit:g} s"))
 
     def _retry_after(self) -> float:
-        """About when a place will be free: the usual time of a job over the number of engines."""
-        return round(min(max(self._pace_s / max(len(self.engines), 1), 0.5), 60.0), 2)
+        """About when a place will be free: the usual time of a job over the number of engines, and up to twice that.
+
+        Clients that were refused together are given times apart, lest they come back together.
+        """
+        self._refused += 1
+        usual = min(max(self._pace_s / max(len(self.engines), 1), 0.5), 60.0)
+        return round(usual * (1 + self._refused % TURNS / TURNS), 2)
 
 
 def _deadline(job: Job) -> float | None:

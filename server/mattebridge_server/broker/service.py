@@ -69,7 +69,7 @@ class Service:
         about = About(config.boot_id, config.version, host, config.pid, now, config.lease_s)
         pixels = Pixels(sessions, self.book, self.floor, self.out)
         self.desk = Desk(about, config.limits, sessions, self.book, self.floor, self.out, pixels)
-        self.context = zmq.asyncio.Context()
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.sockets = Sockets(self.context, self._incoming, self._lost)
         self.giving = Giving(self.spool, self._send, self.sockets.busy)
         self.engines = Engines(config, self._from_engine, self._engine_died)
@@ -92,7 +92,7 @@ class Service:
         config = self.config
         if config.metrics_port is not None:
             self._metrics = await serve_metrics(self, config.metrics_port)
-        self._task(answer_zap(zap_socket(self.context), config.allowed))
+        self._task(answer_zap(zap_socket(zmq.asyncio.Context(self.context)), config.allowed))
         for endpoint in (config.local, *config.binds):
             keys = None if endpoint.startswith("ipc://") else config.keys
             self.endpoints.append(self.sockets.bind(endpoint, keys))

@@ -14,10 +14,9 @@ import os
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import zmq
-import zmq.asyncio
 
 from mattebridge.keys import KeyPair
 
@@ -31,6 +30,8 @@ HIGH_WATER_MESSAGES = 64
 BACKLOG_MESSAGES = 20_000
 RETRY_S = 0.01
 STUCK_S = 60.0
+READ_AT_ONCE = 64
+"""Multiparts that are read before the loop's other work has its turn."""
 
 Incoming = Callable[[Peer, list[bytes]], None]
 
@@ -38,10 +39,13 @@ Incoming = Callable[[Peer, list[bytes]], None]
 class Sockets:
     """All listening sockets. ``incoming`` is called for each multipart, ``lost`` when a peer is given up."""
 
-    def __init__(self, context: zmq.asyncio.Context, incoming: Incoming, lost: Callable[[Peer], None]) -> None:
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], incoming: Incoming, lost: Callable[[Peer], None]
+    ) -> None:
         self._context = context
         self._incoming, self._lost = incoming, lost
-        self._sockets: dict[str, zmq.asyncio.Socket] = {}
+        self._sockets: dict[str, zmq.Socket[bytes]] = {}
+        self._reading: set[str] = set()
         self._secure: set[str] = set()
         self._backlog: dict[Peer, deque[Sequence[bytes]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -79,8 +83,10 @@ class Sockets:
 
     def listen(self) -> None:
         """Begin to receive on every socket."""
+        loop = asyncio.get_running_loop()
         for name, socket in self._sockets.items():
-            self._start(self._receive(name, socket))
+            loop.add_reader(socket, self._read_soon, name)
+            self._read_soon(name)
 
     def send(self, peer: Peer, parts: Sequence[bytes]) -> None:
         """Send now, or after what already waits for this peer."""
@@ -106,32 +112,49 @@ class Sockets:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        loop = asyncio.get_running_loop()
         for socket in self._sockets.values():
+            loop.remove_reader(socket)
             socket.close()
+        self._sockets.clear()
 
-    async def _receive(self, name: str, socket: zmq.asyncio.Socket) -> None:
-        while True:
-            frames = await socket.recv_multipart(copy=False)
+    def _read_soon(self, name: str) -> None:
+        if name not in self._reading:
+            self._reading.add(name)
+            asyncio.get_running_loop().call_soon(self._read, name)
+
+    def _read(self, name: str) -> None:
+        """Take what has come. The descriptor tells of changes only: nothing may be left unread without a new turn."""
+        self._reading.discard(name)
+        socket = self._sockets.get(name)
+        if socket is None:
+            return
+        for _ in range(READ_AT_ONCE):
+            try:
+                frames = socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
             user = _user_of(frames[-1]) if name in self._secure else LOCAL_USER
             address, *parts = [frame.bytes for frame in frames]
             if user:
                 self._incoming(Peer(name, address, user), parts)
+        self._read_soon(name)
 
     def _try(self, peer: Peer, parts: Sequence[bytes]) -> bool:
         """Send without waiting; False when the peer's pipe is full. A peer that is gone counts as sent."""
         socket = self._sockets.get(peer.socket)
         if socket is None:
             return True
-        future = socket.send_multipart([peer.address, *parts], flags=zmq.NOBLOCK)
-        error = cast("asyncio.Future[Any]", future).exception()
-        if error is None:
-            return True
-        if isinstance(error, zmq.ZMQError) and error.errno == errno.EAGAIN:
+        self._read_soon(peer.socket)  # sending may swallow the descriptor's word of what came in
+        try:
+            socket.send_multipart([peer.address, *parts], zmq.NOBLOCK)
+        except zmq.Again:
             return False
-        if isinstance(error, zmq.ZMQError) and error.errno == errno.EHOSTUNREACH:
+        except zmq.ZMQError as error:
+            if error.errno != errno.EHOSTUNREACH:
+                raise
             self._lost(peer)
-            return True
-        raise error
+        return True
 
     async def _drain(self, peer: Peer) -> None:
         loop = asyncio.get_running_loop()
@@ -172,7 +195,7 @@ def is_loopback(endpoint: str) -> bool:
     return endpoint.startswith("ipc://") or host in ("localhost", "::1") or host.startswith("127.")
 
 
-def _only_this_user(socket: zmq.asyncio.Socket) -> None:
+def _only_this_user(socket: zmq.Socket[bytes]) -> None:
     with contextlib.suppress(zmq.ZMQError):  # this libzmq cannot; the folder is closed to others anyway
         socket.setsockopt(zmq.IPC_FILTER_UID, os.getuid())
 

@@ -1,5 +1,7 @@
 """Order, admission, preemption, deadlines and the deaths of engines, on a virtual clock."""
 
+from collections import Counter
+
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -109,9 +111,18 @@ def test_admission_is_exact_in_all_and_for_each_client():
     assert (refusal.depth, refusal.limit) == (3, 3)
     assert refusal.retry_after_s > 0
     submit(scheduler, 0, "b0", client="b")
-    assert scheduler.admit("c") == Refusal(4, 4, scheduler.admit("c").retry_after_s)
+    refusal = scheduler.admit("c")
+    assert (refusal.depth, refusal.limit) == (4, 4)
     scheduler.cancel(1, "a2")
     assert scheduler.admit("c") is None
+
+
+def test_clients_refused_together_do_not_come_back_together():
+    scheduler = ready(Policy(queue_jobs=1))
+    submit(scheduler, 0, "one")
+    times = [scheduler.admit("another").retry_after_s for _ in range(64)]
+    assert max(times) < 2 * min(times)
+    assert max(Counter(times).values()) <= 64 // 16
 
 
 def test_cancel_ends_a_waiting_job_at_once_and_a_running_one_when_it_stopped():
