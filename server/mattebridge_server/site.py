@@ -46,10 +46,14 @@ DEFAULT_SHOW = "default"
 
 
 @dataclass(frozen=True)
-class Licences:
-    """``allow`` lists SPDX names; None means that the site has no policy."""
+class LicencePolicy:
+    """``allow`` lists SPDX names; None means that the site has no policy, and each user decides."""
 
     allow: tuple[str, ...] | None = None
+
+    def allows(self, licence: str) -> bool:
+        """Whether the policy, if there is one, names this licence; case does not matter."""
+        return self.allow is None or licence.lower() in {name.lower() for name in self.allow}
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ class Site:
 
     roots: tuple[str, ...] = ()
     path_map: tuple[PathMap, ...] = ()
-    licences: Licences = field(default_factory=Licences)
+    licences: LicencePolicy = field(default_factory=LicencePolicy)
     shows: dict[str, Show] = field(default_factory=dict)
     presets: dict[str, Preset] = field(default_factory=dict)
     output: Output = field(default_factory=Output)
@@ -123,11 +127,6 @@ class Site:
     def show(self, name: str) -> Show:
         """Defaults of a show: its own table, else the table ``default``, else nothing."""
         return self.shows.get(name) or self.shows.get(DEFAULT_SHOW) or Show()
-
-    def licence_allowed(self, licence: str) -> bool:
-        """Whether the policy, if there is one, names this licence (case does not matter)."""
-        allow = self.licences.allow
-        return allow is None or licence.lower() in {name.lower() for name in allow}
 
     def apply_preset(self, request: JobRequest) -> JobRequest:
         """The request with the site's preset of that name filled in; what the job states itself stays."""
@@ -160,7 +159,7 @@ def find_site(flag: str, environ: Mapping[str, str]) -> str:
 
 def _unknown(tree: Mapping[str, object], cls: type) -> Iterator[str]:
     """Dotted names of keys that no field of ``cls`` takes: a misspelt policy must not be a policy without effect."""
-    inner = {"licences": Licences, "output": Output, "models": Models}
+    inner = {"licences": LicencePolicy, "output": Output, "models": Models}
     each = {"shows": Show, "presets": Preset}
     known = {item.name for item in fields(cls)} if is_dataclass(cls) else set()
     for key, value in tree.items():

@@ -58,15 +58,15 @@ def test_every_setting_is_read():
 def test_an_empty_site_decides_nothing():
     site = Site.parse("")
     assert site == Site()
-    assert site.licence_allowed("anything")
+    assert site.licences.allows("anything")
     assert site.show("x").plate_space == ""
 
 
 def test_a_licence_policy_allows_only_what_it_names():
     site = Site.parse(FULL)
-    assert site.licence_allowed("mit")
-    assert not site.licence_allowed("CC-BY-NC-4.0")
-    assert not Site.parse("[licences]\nallow = []").licence_allowed("MIT")
+    assert site.licences.allows("mit")
+    assert not site.licences.allows("CC-BY-NC-4.0")
+    assert not Site.parse("[licences]\nallow = []").licences.allows("MIT")
 
 
 def test_a_preset_fills_only_what_the_job_left_open():

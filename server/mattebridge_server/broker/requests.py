@@ -120,7 +120,7 @@ def model_problem(
     model = models.get(request.model)
     if model is None:
         return ModelUnknown(f"no model is called '{request.model}'", details={"models": ", ".join(sorted(models))})
-    if not site.licence_allowed(model.licence):
+    if not site.licences.allows(model.licence):
         return LicenceRefused(
             f"the licence of '{model.name}' ({model.licence}) is not one that this site allows",
             remedy="Choose a model with an allowed licence, or have the site file changed.",

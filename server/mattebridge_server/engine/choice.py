@@ -9,13 +9,13 @@ from mattebridge.messages import JobRequest
 
 from ..models.auto import AUTO, FALLBACK, Host, choose
 from ..models.base import ModelCard
-from ..models.licences import LicencePolicy, check_allowed
+from ..models.licences import check_allowed
 from ..pipeline.finish import FILLER
 from ..pipeline.glance import glance_at_masks
 from ..pipeline.params import card_params
 from ..pipeline.plan import ShotPlan
 from ..pipeline.tracking import DEFAULT_TRACKER
-from ..site import Site
+from ..site import LicencePolicy, Site
 from .shelf import Shelf
 
 
@@ -34,7 +34,7 @@ def settle_model(request: JobRequest, shelf: Shelf, site: Site, plan: ShotPlan |
     has settled `auto`, and under it nothing is changed. Raises `LicenceRefused`, `ModelUnknown`, `ModelNotInstalled`,
     `OutOfMemory`.
     """
-    policy = LicencePolicy(site.licences.allow)
+    policy = site.licences
     for helper in _helpers(request):
         check_allowed(shelf.registry.get(helper).card, policy)
     if request.model == AUTO and plan is not None:
@@ -96,7 +96,7 @@ def _automatic(request: JobRequest, shelf: Shelf, policy: LicencePolicy) -> Chos
         memory_bytes=shelf.budget_bytes if shelf.device.kind == "cuda" else 0,
         installed=[name for name, card in cards.items() if shelf.is_installed(card)],
         accepted=[name for name, card in cards.items() if shelf.is_accepted(card)],
-        allowed_licences=policy.allow,
+        policy=policy,
     )
     choice = choose(cards, host, glance_at_masks(request).feature_px)
     known = {param.name for param in card_params(cards[choice.model])}

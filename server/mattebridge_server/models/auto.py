@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mattebridge_server.models.base import ModelCard
-from mattebridge_server.models.licences import LicencePolicy
+from mattebridge_server.site import LicencePolicy
 
 AUTO = "auto"
 PREFERENCE = ("videomama", "sam2-matte")
@@ -28,14 +28,13 @@ class Choice:
 class Host:
     """What decides: ``memory_bytes`` of the device (0 for a CPU), what is installed, and the site's licence policy.
 
-    ``allowed_licences`` is None where the site has no policy; then ``accepted`` names the models whose licence a
-    person has accepted.
+    Where the site has no policy, ``accepted`` names the models whose licence a person has accepted.
     """
 
     memory_bytes: int
     installed: Collection[str]
     accepted: Collection[str] = ()
-    allowed_licences: Collection[str] | None = None
+    policy: LicencePolicy = field(default_factory=LicencePolicy)
 
 
 def choose(cards: Mapping[str, ModelCard], host: Host, feature_px: float = float("inf")) -> Choice:
@@ -62,11 +61,11 @@ def choose(cards: Mapping[str, ModelCard], host: Host, feature_px: float = float
 
 def _obstacle(card: ModelCard, host: Host) -> str:
     """Why the model cannot be used, or nothing."""
-    if not LicencePolicy(host.allowed_licences).allows(card.licence):
+    if not host.policy.allows(card.licence):
         return f"is under a licence that the site does not allow ({card.licence})"
     if card.name not in host.installed:
         return "is not installed"
-    if host.allowed_licences is None and card.name not in host.accepted:
+    if host.policy.allow is None and card.name not in host.accepted:
         return f"waits for its licence to be accepted (`mattebridge models pull {card.name}` asks)"
     if not host.memory_bytes:
         return "needs a GPU"

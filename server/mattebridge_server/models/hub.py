@@ -20,7 +20,8 @@ from mattebridge_server.models import folders as places
 from mattebridge_server.models import licences
 from mattebridge_server.models.base import ModelCard, Weights
 from mattebridge_server.models.fetch import Progress, Report, fetch, silent
-from mattebridge_server.models.licences import LicenceNotice, LicencePolicy
+from mattebridge_server.models.licences import LicenceNotice
+from mattebridge_server.site import LicencePolicy
 
 GIB = 2**30
 BLOCK_BYTES = 1 << 20

@@ -19,9 +19,9 @@ from mattebridge.errors import UsageError
 from mattebridge_server.models import folders, hub
 from mattebridge_server.models.base import ModelCard
 from mattebridge_server.models.fetch import Progress
-from mattebridge_server.models.licences import LicenceNotice, LicencePolicy
+from mattebridge_server.models.licences import LicenceNotice
 from mattebridge_server.models.registry import load_registry
-from mattebridge_server.site import Site, find_site
+from mattebridge_server.site import LicencePolicy, Site, find_site
 
 REDRAW_S = 0.2
 GIB = 2**30
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     """The exit status; raises the typed errors of `hub`."""
     site = Site.parse(find_site(args.site, os.environ), args.site or "site.toml")
     where = folders.model_folders(args.models_dir, os.environ, site.models.folders)
-    policy = LicencePolicy(site.licences.allow)
+    policy = site.licences
     registry = load_registry()
     cards = [registry.get(name).card for name in args.names]
     if args.action == "pull":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 from mattebridge.errors import LicenceRefused, OutputFailed
 from mattebridge_server.models.base import ModelCard
+from mattebridge_server.site import LicencePolicy
 
 RECORD = "mattebridge.json"
 OPEN_LICENCES = frozenset({"Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause"})
@@ -29,17 +30,6 @@ LICENCE_TERMS = {
         "above it an enterprise licence is needed."
     ),
 }
-
-
-@dataclass(frozen=True)
-class LicencePolicy:
-    """The site's ``licences.allow``; None where the site has no policy and each user decides."""
-
-    allow: Collection[str] | None = None
-
-    def allows(self, licence: str) -> bool:
-        """Whether the policy, if there is one, names this licence; case does not matter."""
-        return self.allow is None or licence.lower() in {name.lower() for name in self.allow}
 
 
 @dataclass(frozen=True)

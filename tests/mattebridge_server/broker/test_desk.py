@@ -17,7 +17,7 @@ from mattebridge_server.broker.scheduling import Policy
 from mattebridge_server.broker.session import Sessions
 from mattebridge_server.engine import wire
 from mattebridge_server.paths import PathMap
-from mattebridge_server.site import Licences, Site
+from mattebridge_server.site import LicencePolicy, Site
 
 MODELS = (m.ModelInfo("edge", licence="Apache-2.0"), m.ModelInfo("videomama", licence="CC-BY-NC-4.0"))
 
@@ -143,7 +143,7 @@ def test_uploaded_pictures_are_read_from_the_spool_and_results_put_there(bench):
 
 
 def test_a_licence_that_the_site_does_not_allow_is_refused_at_submit_and_check():
-    bench = Bench(Site(licences=Licences(("apache-2.0",)))).ready()
+    bench = Bench(Site(licences=LicencePolicy(("apache-2.0",)))).ready()
     bench.call(0.0, ANN, HELLO)
     (refused,) = answers(submit(bench, model="videomama"))
     assert refused.error.code == "LICENCE_REFUSED"

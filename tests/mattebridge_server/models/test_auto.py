@@ -8,6 +8,7 @@ import pytest
 
 from mattebridge_server.models.auto import Choice, Host, choose
 from mattebridge_server.models.base import ModelCard, Preset
+from mattebridge_server.site import LicencePolicy
 
 GIB = 2**30
 CARDS = {
@@ -44,8 +45,8 @@ def test_the_best_model_and_its_largest_preset_that_fits() -> None:
         (replace(FULL, memory_bytes=0), "edge", "videomama needs a GPU"),
         (replace(FULL, installed=("sam2-matte",)), "sam2-matte", "videomama is not installed"),
         (replace(FULL, accepted=("sam2-matte",)), "sam2-matte", "waits for its licence to be accepted"),
-        (replace(FULL, allowed_licences=("Apache-2.0",)), "sam2-matte", "licence that the site does not allow"),
-        (replace(FULL, allowed_licences=()), "edge", "sam2-matte is under a licence"),
+        (replace(FULL, policy=LicencePolicy(("Apache-2.0",))), "sam2-matte", "licence that the site does not allow"),
+        (replace(FULL, policy=LicencePolicy(())), "edge", "sam2-matte is under a licence"),
     ],
 )
 def test_each_obstacle_leads_on_and_is_named(host: Host, model: str, why: str) -> None:
@@ -54,7 +55,7 @@ def test_each_obstacle_leads_on_and_is_named(host: Host, model: str, why: str) -
 
 
 def test_where_the_site_has_a_policy_nobody_is_asked() -> None:
-    host = replace(FULL, accepted=(), allowed_licences=("Stability",))
+    host = replace(FULL, accepted=(), policy=LicencePolicy(("Stability",)))
     assert choose(CARDS, host).model == "videomama"
 
 

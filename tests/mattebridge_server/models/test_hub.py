@@ -21,7 +21,7 @@ from mattebridge.errors import InputError, LicenceRefused, ModelNotInstalled, Ou
 from mattebridge_server.models import folders, hub, hub_cli, licences
 from mattebridge_server.models.base import ModelCard, Preset, Weights
 from mattebridge_server.models.fetch import Progress
-from mattebridge_server.models.licences import LicencePolicy
+from mattebridge_server.site import LicencePolicy
 
 from .loopback_hub import Hub, serving
 
