@@ -46,6 +46,7 @@ def evaluate(
     """Score ``alpha`` against ``truth`` (sequences); foreground too where both are given. Lower is better.
 
     Without ``frames`` every frame of the truth counts, so that a result that was not written is not passed over.
+    ``view`` fills ``%V`` and ``%v`` and picks the view in files that hold several.
     Raises `UsageError` where one of two foregrounds is missing, `MissingFrames` where either side lacks a frame,
     `FrameError` where sizes differ or a file is damaged.
     """
@@ -77,7 +78,7 @@ def _rows(
         values["dtssd"] = dtssd(one, before[0], other, before[1]) if before is not None else 0.0
         if colours is not None:
             paths = [sequence.path(frame, view=view) for sequence in colours]
-            colour, true_colour = (read_plate(path, frame=frame).pixels for path in paths)
+            colour, true_colour = (read_plate(path, frame=frame, view=view).pixels for path in paths)
             for pixels, path in zip((colour, true_colour), paths, strict=True):
                 _same_size(pixels, other, path, frame)
             values["fgr_mad"] = foreground_mad(colour, true_colour, other)
@@ -101,8 +102,8 @@ _STILL = {"mad": mad, "mse": mse, "sad": sad, "grad": grad, "conn": conn}
 
 def _alpha(sequence: Sequence, frame: int, view: str) -> Float32:
     path = sequence.path(frame, view=view)
-    header = read_header(path, frame=frame)
-    return read_mask(path, frame=frame, plate_header=header).coverage
+    header = read_header(path, frame=frame, view=view)
+    return read_mask(path, frame=frame, plate_header=header, view=view).coverage
 
 
 def print_table(result: Evaluation, out: IO[str]) -> None:

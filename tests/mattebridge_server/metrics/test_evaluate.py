@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import OpenImageIO as oiio
 import pytest
 
 from mattebridge.errors import FrameError, MissingFrames, OutputFailed, UsageError
@@ -68,6 +69,22 @@ def test_foreground_counts_only_where_there_is_truth(pair: tuple[str, str], tmp_
         write_rgb(str(tmp_path / f"f.{frame}.exr"), colour, like=like(), frame=frame)
     result = evaluate(*pair, "", str(tmp_path / "f.#.exr"), str(tmp_path / "ft.#.exr"))
     assert result.mean["fgr_mad"] == pytest.approx(0.125 * 1e3)
+
+
+def test_a_view_is_scored_by_itself(tmp_path: Path) -> None:
+    names = [f"{side}{channel}" for side in ("", "right.") for channel in ("R", "G", "B")]
+    for name, right in (("a", 0.25), ("t", 1.0)):
+        pixels = np.ones((10, 20, 6), np.float32)
+        pixels[..., 3:] = right
+        spec = oiio.ImageSpec(20, 10, 6, "half")
+        spec.channelnames = tuple(names)
+        spec.attribute("multiView", oiio.TypeDesc("string[2]"), ("left", "right"))
+        output = oiio.ImageOutput.create("openexr")
+        assert output.open(str(tmp_path / f"{name}.1.exr"), spec) and output.write_image(pixels) and output.close()
+    made, true = str(tmp_path / "a.#.exr"), str(tmp_path / "t.#.exr")
+    assert evaluate(made, true, view="left").mean["mad"] == 0
+    both = evaluate(made, true, "", made, true, view="right")
+    assert both.mean["mad"] == both.mean["fgr_mad"] == pytest.approx(750)
 
 
 def test_what_cannot_be_scored_is_named(pair: tuple[str, str], tmp_path: Path) -> None:
