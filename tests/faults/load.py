@@ -67,28 +67,32 @@ def run(
     for caller in callers:
         poller.register(caller.client.socket, zmq.POLLIN)
         owner[caller.client.socket] = caller
-        caller.submit()
+    due = deque(callers)
     tally: Counter[str] = Counter()
     answers: list[float] = []
     ends: Counter[str] = Counter()
     events: list[Any] = []
     while sum(ends.values()) < jobs // clients * clients:
-        for socket, _ in poller.poll(20):
+        if due:  # one at a time, so that no answer lies unread while the others are sent
+            due.popleft().submit()
+        for socket, _ in poller.poll(0 if due else 20):
             caller = owner[socket]
             message, _ = codec.decode(socket.recv_multipart())
-            take(caller, message, tally, answers, ends)
+            if take(caller, message, tally, answers, ends):
+                due.append(caller)
             if isinstance(message, m.EVENTS):
                 events.append(message)
         now = time.monotonic()
         for caller in callers:
             if caller.later and now >= caller.later:
                 caller.later = 0.0
-                caller.submit()
+                due.append(caller)
     broken = [f"{key} ended {count} times" for key, count in ends.items() if count != 1]
     return tally, answers, broken, events
 
 
-def take(caller: Caller, message: Any, tally: Counter[str], answers: list[float], ends: Counter[str]) -> None:
+def take(caller: Caller, message: Any, tally: Counter[str], answers: list[float], ends: Counter[str]) -> bool:
+    """Note what came. Whether the caller is to submit its next job."""
     if isinstance(message, m.Ping):
         caller.client.send(m.Pong(message.number))
     elif isinstance(message, (m.Accepted, m.Busy)):
@@ -101,8 +105,8 @@ def take(caller: Caller, message: Any, tally: Counter[str], answers: list[float]
     elif isinstance(message, m.TERMINAL):
         ends[message.key] += 1
         tally[type(message).__name__] += 1
-        if caller.left:
-            caller.submit()
+        return bool(caller.left)
+    return False
 
 
 def interactive(key: str) -> bool:
