@@ -114,12 +114,12 @@ def project(first, last, plate, field, active, step, floor, mix, doubt, misfit):
             mix[y, x] = a
             doubt[y, x] = np.float32(1.0) / math.sqrt(precision)
             a = min(max(a, np.float32(0.0)), np.float32(1.0))
-            worst = 0.0
+            worst = np.float32(1.0)
             for k in range(3):
                 there = max(plate[y, x, k], np.float32(0.0)) + floor
                 made = max(g[3 + k] + a * (g[k] - g[3 + k]), np.float32(0.0)) + floor
-                worst = max(worst, math.fabs(math.log2(there / made)))
-            misfit[y, x] = worst
+                worst = max(worst, max(there / made, made / there))
+            misfit[y, x] = math.log2(worst)
 
 
 @_compiled
@@ -136,13 +136,16 @@ def weighted_cells(first, last, samples, weight, step, out):  # type: ignore[no-
     area = np.float32(1.0 / (step * step))
     for row in range(first, last):
         for y in range(row * step, min(row * step + step, height)):
-            for x in range(width):
-                w = weight[y, x] * area
-                cell = out[row, x // step]
-                cell[0] += w * samples[y, x, 0]
-                cell[1] += w * samples[y, x, 1]
-                cell[2] += w * samples[y, x, 2]
-                cell[3] += w
+            for column in range(out.shape[1]):
+                cell = out[row, column]
+                for x in range(column * step, min(column * step + step, width)):
+                    w = weight[y, x] * area
+                    if w == 0:
+                        continue
+                    cell[0] += w * samples[y, x, 0]
+                    cell[1] += w * samples[y, x, 1]
+                    cell[2] += w * samples[y, x, 2]
+                    cell[3] += w
 
 
 @_compiled
@@ -198,13 +201,18 @@ def perceptron(first, last, features, w1, b1, w2, b2, w3, b3, out):  # type: ign
 
 @_part
 def _layer(x, weight, bias, out, rectify):  # type: ignore[no-untyped-def]
+    """Sums are taken four inputs at a time, one after the other: storing them is what takes the time."""
+    inputs = weight.shape[1]
+    row = np.empty(BLOCK, np.float32)
     for j in range(weight.shape[0]):
         for n in range(BLOCK):
-            out[j, n] = bias[j]
-        for k in range(weight.shape[1]):
-            w = weight[j, k]
+            row[n] = bias[j]
+        for k in range(0, inputs - 3, 4):
+            w0, w1, w2, w3 = weight[j, k], weight[j, k + 1], weight[j, k + 2], weight[j, k + 3]
             for n in range(BLOCK):
-                out[j, n] += w * x[k, n]
-        if rectify:
+                row[n] = (((row[n] + w0 * x[k, n]) + w1 * x[k + 1, n]) + w2 * x[k + 2, n]) + w3 * x[k + 3, n]
+        for k in range(inputs - inputs % 4, inputs):
             for n in range(BLOCK):
-                out[j, n] = max(out[j, n], np.float32(0.0))
+                row[n] += weight[j, k] * x[k, n]
+        for n in range(BLOCK):
+            out[j, n] = max(row[n], np.float32(0.0)) if rectify else row[n]
