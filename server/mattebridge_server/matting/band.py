@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from mattebridge_server.matting import kernels
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -32,6 +34,7 @@ class Band:
 
     ``distance`` is (h, w) float32 in pixels of the plate, negative inside; ``mask`` is the crop's coverage. ``reach``
     and ``depth`` are how far outside and inside the edge alpha may differ from the mask, in pixels of the plate.
+    ``threads`` may work on the crop at once; no result depends on it.
     """
 
     top: int
@@ -41,6 +44,7 @@ class Band:
     reach: float
     depth: float
     unit: float
+    threads: int = 1
 
     @property
     def crop(self) -> tuple[slice, slice]:
@@ -65,7 +69,7 @@ class Band:
         return np.asarray((self.mask > SOFT_LOW) & (self.mask < SOFT_HIGH), np.bool_)
 
 
-def open_band(mask: Float32, reach: float, depth: float) -> Band | None:
+def open_band(mask: Float32, reach: float, depth: float, threads: int = 1) -> Band | None:
     """The band around the edge of ``mask`` ((H, W) float32 coverage); None where the mask has no edge to refine.
 
     ``reach`` and ``depth`` are pixels at a height of 1080.
@@ -81,22 +85,38 @@ def open_band(mask: Float32, reach: float, depth: float) -> Band | None:
     region = np.ascontiguousarray(inside[top:bottom, left:right])
     distance = cv2.distanceTransform(1 - region, cv2.DIST_L2, 5) - cv2.distanceTransform(region, cv2.DIST_L2, 5)
     crop = np.ascontiguousarray(mask[top:bottom, left:right])
-    return Band(top, left, crop, np.asarray(distance, np.float32), reach * unit, depth * unit, unit)
+    return Band(top, left, crop, np.asarray(distance, np.float32), reach * unit, depth * unit, unit, threads)
 
 
 def ramp(value: NDArray[Any]) -> Float32:
     """Smooth step from 0 at 0 to 1 at 1."""
-    x = np.clip(value, 0, 1)
-    return np.asarray(x * x * (3 - 2 * x), np.float32)
+    x = np.asarray(np.clip(value, 0, 1), np.float32)
+    result = 3 - 2 * x
+    result *= x
+    result *= x
+    return result
 
 
-def calm(image: Float32, sigma: float) -> Float32:
+def gaussian(image: Float32, sigma: float, threads: int) -> Float32:
+    """Gaussian of ``sigma`` pixels of an image (h, w) or (h, w, C) float32."""
+    reach = math.ceil(4 * sigma) + 1  # where OpenCV cuts it off for float32
+    return kernels.by_rows(threads, lambda part: cv2.GaussianBlur(part, (0, 0), sigma), image, halo=reach)
+
+
+def calm(image: Float32, sigma: float, threads: int) -> Float32:
     """Gaussian of ``sigma`` pixels; a wide one is taken at half the size, where nothing of it is lost."""
     if sigma < 4:
-        return np.asarray(cv2.GaussianBlur(image, (0, 0), max(sigma, 0.4)), np.float32)
-    half = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    half = cv2.GaussianBlur(half, (0, 0), sigma / 2)
+        return gaussian(image, max(sigma, 0.4), threads)
+    half = np.asarray(cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.float32)
+    half = gaussian(half, sigma / 2, threads)
     return np.asarray(cv2.resize(half, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def morphology(image: NDArray[Any], kind: int, window: NDArray[np.uint8], threads: int) -> NDArray[Any]:
+    """OpenCV's morphological operation ``kind`` on (h, w): opening and closing reach less than a window up and down."""
+    return kernels.by_rows(
+        threads, lambda part: cv2.morphologyEx(part, kind, window), image, halo=len(window), dtype=image.dtype
+    )
 
 
 def disc(size: float) -> NDArray[np.uint8]:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from mattebridge_server.matting.band import disc, ramp
+from mattebridge_server.matting import kernels
+from mattebridge_server.matting.band import disc, gaussian, morphology, ramp
 from mattebridge_server.matting.fields import Grid
 
 if TYPE_CHECKING:
@@ -49,10 +50,10 @@ def without_slits(alpha: Float32, band: Band) -> Float32:
     A dark seam or a fold inside the mask can look like the background behind it. Between strands of hair such a gap is
     real; between two parts that are each solid and wider than a strand it is a hole in a shoulder.
     """
-    solid = cv2.morphologyEx((alpha > SOLID).astype(np.uint8), cv2.MORPH_OPEN, disc(STRAND * band.unit))
-    whole = cv2.morphologyEx(solid, cv2.MORPH_CLOSE, disc(SLIT * band.unit))
+    solid = morphology((alpha > SOLID).astype(np.uint8), cv2.MORPH_OPEN, disc(STRAND * band.unit), band.threads)
+    whole = morphology(solid, cv2.MORPH_CLOSE, disc(SLIT * band.unit), band.threads)
     holes = (whole > solid) & (band.mask > 0.5)
-    filled = cv2.GaussianBlur(holes.astype(np.float32), (0, 0), max(0.7 * band.unit, 0.3))
+    filled = gaussian(holes.astype(np.float32), max(0.7 * band.unit, 0.3), band.threads)
     return np.where(band.mask > 0.5, np.maximum(alpha, np.where(holes, 1, filled)), alpha).astype(np.float32)
 
 
@@ -60,24 +61,28 @@ def softened(alpha: Float32, lens: Float32, band: Band) -> Float32:
     """``alpha`` (h, w), blurred as far as the subject itself is: ``lens`` is `lens_blur`."""
     if not (lens > 0).any():
         return alpha
-    blurred = cv2.GaussianBlur(alpha, (0, 0), LENS_BLUR * band.unit)
+    blurred = gaussian(alpha, LENS_BLUR * band.unit, band.threads)
     return np.where(band.open, alpha + lens * (blurred - alpha), alpha).astype(np.float32)
 
 
-def lens_blur(plate: Float32, band: Band, threads: int) -> Float32:
+def lens_blur(plate: Float32, band: Band) -> Float32:
     """0 where the subject nearby is sharp, 1 where it is blurred: (h, w) float32; ``plate`` is the crop (h, w, 3).
 
     Flat subjects show only grain, which is sharp: in doubt nothing is blurred.
     """
     height, width = band.mask.shape
-    grid = Grid(height, width, max(2, round(4 * band.unit)), threads)
-    stops = np.asarray(cv2.log(np.maximum(plate[..., 1], 0) + np.float32(0.01)), np.float32)
-    levels = [cv2.GaussianBlur(stops, (0, 0), max(sigma * band.unit, 0.3)) for sigma in (2.0, 4.0)]
-    half = cv2.GaussianBlur(cv2.resize(stops, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), (0, 0),
-                            max(4 * band.unit, 0.3))  # fmt: skip
-    levels.append(cv2.resize(half, (width, height), interpolation=cv2.INTER_LINEAR))
-    fine, coarse = (np.square(levels[i] - levels[i + 1]) for i in (0, 1))
-    texture = np.dstack([fine, coarse, coarse]).astype(np.float32)
+    grid = Grid(height, width, max(2, round(4 * band.unit)), band.threads)
+    stops = kernels.by_rows(
+        band.threads, lambda green: cv2.log(np.maximum(green, 0) + np.float32(0.01)), plate[..., 1]
+    )
+    levels = [gaussian(stops, max(sigma * band.unit, 0.3), band.threads) for sigma in (2.0, 4.0)]
+    half = np.asarray(cv2.resize(stops, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.float32)
+    half = gaussian(half, max(4 * band.unit, 0.3), band.threads)
+    levels.append(np.asarray(cv2.resize(half, (width, height), interpolation=cv2.INTER_LINEAR), np.float32))
+    texture = np.empty((height, width, 3), np.float32)
+    for i, channels in ((0, slice(0, 1)), (1, slice(1, 3))):
+        square = kernels.by_rows(band.threads, lambda one, two: np.square(one - two), levels[i], levels[i + 1])
+        texture[..., channels] = square[..., None]
     inside = (band.distance < -12 * band.unit) & band.observed
     along = np.abs(band.distance) < 8 * band.unit
     amount = np.minimum(_blur(grid, texture, inside, band.unit), _blur(grid, texture, along, band.unit))

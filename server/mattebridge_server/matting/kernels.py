@@ -39,6 +39,8 @@ _part: Callable[..., Any] = nb.njit(nogil=True, fastmath=FAST)
 
 BLOCK = 64
 STRIPES = 16
+HALO_STRIPES = 4
+"""Few, where rows at the ends of a stripe are computed twice."""
 
 
 @lru_cache(maxsize=1)
@@ -59,6 +61,26 @@ def in_stripes(
         return
     for done in [_pool(threads).submit(kernel, first, last, *arguments) for first, last in spans]:
         done.result()
+
+
+def by_rows(
+    threads: int, function: Callable[..., NDArray[Any]], *images: NDArray[Any], halo: int = 0, dtype: Any = np.float32
+) -> NDArray[Any]:
+    """``function`` of whole images, taken a stripe of rows at a time: for numpy and OpenCV, which use one thread.
+
+    ``images`` are (h, ...); the function is given the same rows of each and returns the same shape as it got of the
+    first, here as ``dtype``. ``halo`` is how many rows above and below a row its result depends on. No result depends on
+    the stripes; temporaries of a stripe stay in the processor's cache.
+    """
+    out = np.empty(images[0].shape, dtype)
+
+    def some(first: int, last: int) -> None:
+        top, bottom = max(0, first - halo), min(len(out), last + halo)
+        made = function(*(image[top:bottom] for image in images))
+        out[first:last] = made[first - top : last - top]
+
+    in_stripes(threads, len(out), some, stripes=HALO_STRIPES if halo else STRIPES)
+    return out
 
 
 @_part
