@@ -83,7 +83,13 @@ def open_band(mask: Float32, reach: float, depth: float, threads: int = 1) -> Ba
     top, bottom = max(0, int(rows[0]) - margin), min(mask.shape[0], int(rows[-1]) + margin + 1)
     left, right = max(0, int(columns[0]) - margin), min(mask.shape[1], int(columns[-1]) + margin + 1)
     region = np.ascontiguousarray(inside[top:bottom, left:right])
-    distance = cv2.distanceTransform(1 - region, cv2.DIST_L2, 5) - cv2.distanceTransform(region, cv2.DIST_L2, 5)
+    sides = [1 - region, region]
+
+    def measure(first: int, last: int) -> None:
+        sides[first:last] = [cv2.distanceTransform(side, cv2.DIST_L2, 5) for side in sides[first:last]]
+
+    kernels.in_stripes(threads, len(sides), measure)
+    distance = sides[0] - sides[1]
     crop = np.ascontiguousarray(mask[top:bottom, left:right])
     return Band(top, left, crop, np.asarray(distance, np.float32), reach * unit, depth * unit, unit, threads)
 

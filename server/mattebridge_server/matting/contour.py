@@ -128,15 +128,15 @@ def _feathered(band: Band) -> Flags:
     return np.asarray(morphology(wide, cv2.MORPH_DILATE, disc(1.4 * FEATHER * band.unit), band.threads) > 0, np.bool_)
 
 
-def _bytes(alpha: Float32) -> NDArray[np.uint8]:
+def _bytes(alpha: Float32, threads: int) -> NDArray[np.uint8]:
     """In steps of 1/255: morphology is far quicker on bytes, and need not be finer."""
-    return np.asarray(alpha * np.float32(255) + np.float32(0.5), np.uint8)
+    return kernels.by_rows(threads, lambda part: part * np.float32(255) + np.float32(0.5), alpha, dtype=np.uint8)
 
 
 def _hairy(alpha: Float32, line: Float32, band: Band, doubt: _Doubt) -> Float32:
     """1 at and around strands that stand off from the line, 0 elsewhere; in doubt only at the strands themselves."""
     unit, threads = band.unit, band.threads
-    steps = _bytes(alpha)
+    steps = _bytes(alpha, threads)
     thin = steps - morphology(steps, cv2.MORPH_OPEN, disc(STRAND_WIDTH * unit), threads)
     count, labels, boxes, _ = cv2.connectedComponentsWithStats((thin > 255 * STRAND_CONTRAST).astype(np.uint8))
     away = cv2.distanceTransform((line < 0.5).astype(np.uint8), cv2.DIST_L2, 5)
@@ -159,7 +159,7 @@ def _hairy(alpha: Float32, line: Float32, band: Band, doubt: _Doubt) -> Float32:
 def _without_seams(alpha: Float32, hairy: Float32, band: Band, misfit: Float32) -> Float32:
     """``alpha`` with slits inside the mask closed whose colour is neither side's: the shadow in a seam or a fold."""
     unit, threads = band.unit, band.threads
-    closed = morphology(_bytes(alpha), cv2.MORPH_CLOSE, disc(SEAM * unit), threads)
+    closed = morphology(_bytes(alpha, threads), cv2.MORPH_CLOSE, disc(SEAM * unit), threads)
     worst = morphology(calm(misfit, unit, threads), cv2.MORPH_DILATE, disc(5 * unit), threads)
 
     def filled(alpha: Float32, closed: NDArray[np.uint8], worst: Float32, hairy: Float32, mask: Float32) -> Float32:

@@ -171,7 +171,7 @@ def _textures(crop: _Crop) -> tuple[Float32, Float32]:
 def _gaps(crop: _Crop, inner: Float32, texture: Float32) -> tuple[Float32, Float32, Float32]:
     """Distance from the foreground's colours, that of the gaps around, and how far a pixel falls short of it (0..1)."""
     centre = crop.grid.mean(crop.stops, inner, crop.scaled(6, 16, 40, 100))
-    field = np.ascontiguousarray(np.dstack([centre, inverse(texture, TEXTURE_FLOOR)]))
+    field = np.ascontiguousarray(np.dstack([centre, crop.by_rows(lambda part: inverse(part, TEXTURE_FLOOR), texture)]))
     distance = np.zeros(crop.away.shape, np.float32)
     kernels.in_stripes(
         crop.band.threads,
@@ -210,19 +210,8 @@ def _background(crop: _Crop, weight: Float32) -> Float32:
 
 def _project(crop: _Crop, colours: _Colours) -> tuple[Float32, Float32, Float32]:
     """Unclipped coverage, its deviation, and the misfit in stops."""
-    fore, back = colours.foreground + np.float32(FLOOR), colours.background + np.float32(FLOOR)
-    # Texture is relative; half of each side's amplitude is what a half-covered pixel shows.
-    unexplained = [
-        0.25 * colours.background_texture[..., k] * back[..., i] * back[..., j]
-        + 0.075 * colours.foreground_texture[..., k] * fore[..., i] * fore[..., j]
-        for k, (i, j) in enumerate(PAIRS)
-    ]
-    for i in range(3):
-        level = np.maximum(0.5 * (colours.foreground[..., i] + colours.background[..., i]), 0)
-        relative = RELATIVE_NOISE * np.square(fore[..., i] + back[..., i])
-        unexplained[i] = unexplained[i] + READ_NOISE + PHOTON_NOISE * level + relative
-    scale = np.maximum(unexplained[0] + unexplained[1] + unexplained[2], 1e-12)[..., None]
-    precision = inverse(np.stack(unexplained, -1).astype(np.float32) / scale, 1e-4) / scale
+    sides = colours.foreground_texture, colours.background_texture, colours.foreground, colours.background
+    precision = crop.by_rows(_precision, *sides)
     field = np.ascontiguousarray(np.dstack([colours.foreground, colours.background, precision]), np.float32)
     mix, doubt, misfit = (np.zeros(crop.away.shape, np.float32) for _ in range(3))
     kernels.in_stripes(
@@ -232,11 +221,28 @@ def _project(crop: _Crop, colours: _Colours) -> tuple[Float32, Float32, Float32]
     return mix, doubt, misfit
 
 
+def _precision(fore_texture: Float32, back_texture: Float32, foreground: Float32, background: Float32) -> Float32:
+    """Inverse covariance of what neither of the two colours explains, as `PAIRS`."""
+    fore, back = foreground + np.float32(FLOOR), background + np.float32(FLOOR)
+    # Texture is relative; half of each side's amplitude is what a half-covered pixel shows.
+    unexplained = [
+        0.25 * back_texture[..., k] * back[..., i] * back[..., j]
+        + 0.075 * fore_texture[..., k] * fore[..., i] * fore[..., j]
+        for k, (i, j) in enumerate(PAIRS)
+    ]
+    for i in range(3):
+        level = np.maximum(0.5 * (foreground[..., i] + background[..., i]), 0)
+        relative = RELATIVE_NOISE * np.square(fore[..., i] + back[..., i])
+        unexplained[i] = unexplained[i] + READ_NOISE + PHOTON_NOISE * level + relative
+    scale = np.maximum(unexplained[0] + unexplained[1] + unexplained[2], 1e-12)[..., None]
+    return np.asarray(inverse(np.stack(unexplained, -1).astype(np.float32) / scale, 1e-4) / scale, np.float32)
+
+
 def _coarse_features(crop: _Crop, colours: _Colours, coverage: Float32) -> Float32:
     grid, unit, away = crop.grid, crop.band.unit, crop.away
-    cover, square = grid.gather(coverage), grid.gather(np.square(coverage))
-    outer = grid.gather((away > 0).astype(np.float32))
-    outer_cover = grid.gather(coverage * (away > 0))
+    cover, square = grid.gather(coverage), grid.gather(crop.by_rows(np.square, coverage))
+    outer = grid.gather(crop.by_rows(lambda away: away > 0, away))
+    outer_cover = grid.gather(crop.by_rows(lambda cover, away: cover * (away > 0), coverage, away))
 
     def outside(sigma: float) -> Float32:
         return np.asarray(
@@ -247,9 +253,11 @@ def _coarse_features(crop: _Crop, colours: _Colours, coverage: Float32) -> Float
         mean = grid.blur(cover, sigma * unit)
         return np.sqrt(np.maximum(grid.blur(square, sigma * unit) - np.square(mean), 0))
 
-    far = grid.gather((crop.band.distance > crop.band.reach).astype(np.float32)) * (grid.gather(
-        crop.observed.astype(np.float32)) > 0.5) + np.float32(1e-6)  # fmt: skip
-    deep = grid.gather(((crop.band.distance < -crop.band.depth) & crop.observed).astype(np.float32)) + np.float32(1e-6)
+    reach, depth, band = crop.band.reach, crop.band.depth, crop.band
+    far = grid.gather(crop.by_rows(lambda distance: distance > reach, band.distance))
+    far = far * (grid.gather(crop.by_rows(lambda seen: seen, crop.observed)) > 0.5) + np.float32(1e-6)
+    deep = grid.gather(crop.by_rows(lambda distance, seen: (distance < -depth) & seen, band.distance, crop.observed))
+    deep = deep + np.float32(1e-6)
     near = outside(14)
     contrasts, far_contrast, deep_contrast = _contrasts(crop, far, deep)
     false_outside = grid.coarse_mean(np.dstack([near, np.square(near)]), far, crop.scaled(60, 160, 400))
@@ -266,8 +274,8 @@ def _coarse_features(crop: _Crop, colours: _Colours, coverage: Float32) -> Float
 
 def _contrasts(crop: _Crop, far: Float32, deep: Float32) -> tuple[tuple[Float32, Float32], Float32, Float32]:
     """Log of local contrast at two scales here, far outside and deep inside: blur and coverage both take it away."""
-    grey = np.ascontiguousarray(crop.stops[..., 1])
-    level, square = crop.grid.gather(grey), crop.grid.gather(np.square(grey))
+    grey = crop.stops[..., 1]
+    level, square = (crop.grid.gather(crop.by_rows(part, grey)) for part in (np.positive, np.square))
 
     def contrast(sigma: float) -> Float32:
         mean = crop.grid.blur(level, sigma * crop.band.unit)

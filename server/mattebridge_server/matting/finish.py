@@ -36,12 +36,12 @@ SHARP, SOFT = -0.4, -0.5
 
 def attached(alpha: Float32, band: Band) -> Float32:
     """``alpha`` (h, w) of the band's crop without the islands that no strand joins to the mask."""
-    seen = cv2.dilate((alpha > VISIBLE).astype(np.uint8), disc(LEAP * band.unit))
+    seen = morphology((alpha > VISIBLE).astype(np.uint8), cv2.MORPH_DILATE, disc(LEAP * band.unit), band.threads)
     count, labels = cv2.connectedComponents(seen, connectivity=8)
     kept = np.zeros(count, np.bool_)
     kept[labels[band.mask > 0.5]] = True
     kept[0] = True
-    return np.where(kept[labels], alpha, 0).astype(np.float32)
+    return kernels.by_rows(band.threads, lambda alpha, labels: np.where(kept[labels], alpha, 0), alpha, labels)
 
 
 def without_slits(alpha: Float32, band: Band) -> Float32:
@@ -54,7 +54,11 @@ def without_slits(alpha: Float32, band: Band) -> Float32:
     whole = morphology(solid, cv2.MORPH_CLOSE, disc(SLIT * band.unit), band.threads)
     holes = (whole > solid) & (band.mask > 0.5)
     filled = gaussian(holes.astype(np.float32), max(0.7 * band.unit, 0.3), band.threads)
-    return np.where(band.mask > 0.5, np.maximum(alpha, np.where(holes, 1, filled)), alpha).astype(np.float32)
+
+    def closed(alpha: Float32, mask: Float32, holes: NDArray[np.bool_], filled: Float32) -> Float32:
+        return np.where(mask > 0.5, np.maximum(alpha, np.where(holes, np.float32(1), filled)), alpha)
+
+    return kernels.by_rows(band.threads, closed, alpha, band.mask, holes, filled)
 
 
 def softened(alpha: Float32, lens: Float32, band: Band) -> Float32:
@@ -62,7 +66,8 @@ def softened(alpha: Float32, lens: Float32, band: Band) -> Float32:
     if not (lens > 0).any():
         return alpha
     blurred = gaussian(alpha, LENS_BLUR * band.unit, band.threads)
-    return np.where(band.open, alpha + lens * (blurred - alpha), alpha).astype(np.float32)
+    images = alpha, blurred, lens, band.open
+    return kernels.by_rows(band.threads, lambda a, b, l, o: np.where(o, a + l * (b - a), a), *images)
 
 
 def lens_blur(plate: Float32, band: Band) -> Float32:
