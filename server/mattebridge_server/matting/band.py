@@ -16,6 +16,8 @@ import numpy as np
 from mattebridge_server.matting import kernels
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     Float32 = NDArray[np.float32]
@@ -52,6 +54,23 @@ class Band:
         height, width = self.mask.shape
         return slice(self.top, self.top + height), slice(self.left, self.left + width)
 
+    def by_rows(
+        self, function: Callable[..., NDArray[Any]], *images: NDArray[Any], halo: int = 0, dtype: Any = np.float32
+    ) -> NDArray[Any]:
+        """`kernels.by_rows` with this band's threads."""
+        return kernels.by_rows(self.threads, function, *images, halo=halo, dtype=dtype)
+
+    def calm(self, image: Float32, sigma: float) -> Float32:
+        """`calm` with ``sigma`` in pixels at a height of 1080."""
+        return calm(image, sigma * self.unit, self.threads)
+
+    def morphology(self, kind: int, image: NDArray[Any], size: float) -> NDArray[Any]:
+        """OpenCV's operation ``kind`` on (h, w) with a disc of ``size`` pixels at a height of 1080; keeps the dtype."""
+        window = disc(size * self.unit)  # opening and closing reach less than a window up and down
+        return self.by_rows(
+            lambda part: cv2.morphologyEx(part, kind, window), image, halo=len(window), dtype=image.dtype
+        )
+
     @cached_property
     def observed(self) -> NDArray[np.bool_]:
         """Pixels whose colours are looked at: the band and the strips that stand for certain sides."""
@@ -83,15 +102,15 @@ def open_band(mask: Float32, reach: float, depth: float, threads: int = 1) -> Ba
     top, bottom = max(0, int(rows[0]) - margin), min(mask.shape[0], int(rows[-1]) + margin + 1)
     left, right = max(0, int(columns[0]) - margin), min(mask.shape[1], int(columns[-1]) + margin + 1)
     region = np.ascontiguousarray(inside[top:bottom, left:right])
-    sides = [1 - region, region]
+    away = np.empty((2, *region.shape), np.float32)
 
     def measure(first: int, last: int) -> None:
-        sides[first:last] = [cv2.distanceTransform(side, cv2.DIST_L2, 5) for side in sides[first:last]]
+        for side in range(first, last):
+            away[side] = cv2.distanceTransform(region if side else 1 - region, cv2.DIST_L2, 5)
 
-    kernels.in_stripes(threads, len(sides), measure)
-    distance = sides[0] - sides[1]
+    kernels.in_stripes(threads, len(away), measure)
     crop = np.ascontiguousarray(mask[top:bottom, left:right])
-    return Band(top, left, crop, np.asarray(distance, np.float32), reach * unit, depth * unit, unit, threads)
+    return Band(top, left, crop, away[0] - away[1], reach * unit, depth * unit, unit, threads)
 
 
 def ramp(value: NDArray[Any]) -> Float32:
@@ -116,13 +135,6 @@ def calm(image: Float32, sigma: float, threads: int) -> Float32:
     half = np.asarray(cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.float32)
     half = gaussian(half, sigma / 2, threads)
     return np.asarray(cv2.resize(half, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_LINEAR), np.float32)
-
-
-def morphology(image: NDArray[Any], kind: int, window: NDArray[np.uint8], threads: int) -> NDArray[Any]:
-    """OpenCV's morphological operation ``kind`` on (h, w): opening and closing reach less than a window up and down."""
-    return kernels.by_rows(
-        threads, lambda part: cv2.morphologyEx(part, kind, window), image, halo=len(window), dtype=image.dtype
-    )
 
 
 def disc(size: float) -> NDArray[np.uint8]:

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from mattebridge_server.matting import kernels
-from mattebridge_server.matting.band import SOFT_HIGH, SOFT_LOW, calm, disc, morphology, ramp
+from mattebridge_server.matting.band import SOFT_HIGH, SOFT_LOW, disc, ramp
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -86,10 +85,9 @@ def _deviation(evidence: Evidence, unit: float) -> Float32:
 
 
 def _drawn(alpha: Float32, band: Band, deviation: Float32, misfit: Float32, lens: Float32) -> Float32:
-    threads = band.threads
-    believed = kernels.by_rows(threads, lambda d: 1 / (1 + np.square(np.square(d * np.float32(1 / BELIEVED)))), deviation)
-    unsure = kernels.by_rows(threads, lambda d: ramp((d - np.float32(TOLD)) / np.float32(UNTOLD - TOLD)), deviation)
-    doubt = _Doubt(unsure, believed, _feathered(band), calm(band.mask, WIDE * band.unit, threads))
+    believed = band.by_rows(lambda d: 1 / (1 + np.square(np.square(d * np.float32(1 / BELIEVED)))), deviation)
+    unsure = band.by_rows(lambda d: ramp((d - np.float32(TOLD)) / np.float32(UNTOLD - TOLD)), deviation)
+    doubt = _Doubt(unsure, believed, _feathered(band), band.calm(band.mask, WIDE))
     hairy = _hairy(alpha, _line(alpha, band, doubt), band, doubt)
     line = _line(_without_seams(alpha, hairy, band, misfit), band, doubt)
     ragged = _ragged(alpha, line, hairy, band)
@@ -100,15 +98,15 @@ def _drawn(alpha: Float32, band: Band, deviation: Float32, misfit: Float32, lens
         share = np.maximum(np.where(feathered, 0, ragged), unsure) * (1 - hairy) * (1 - lens) * large
         return np.where(opened, alpha + (line - alpha) * share, alpha)
 
-    images = alpha, line, ragged, doubt.unsure, doubt.feathered, hairy, lens, band.open
-    return kernels.by_rows(threads, mixed, *images)
+    return band.by_rows(mixed, alpha, line, ragged, doubt.unsure, doubt.feathered, hairy, lens, band.open)
 
 
 def _line(alpha: Float32, band: Band, doubt: _Doubt) -> Float32:
     """The contour of ``alpha`` and, as far as that is in doubt, of the mask; a soft mask stays as soft as it is."""
+
     def weighed(mask: Float32, sigma: float) -> Float32:
-        both = kernels.by_rows(band.threads, lambda b, a, m: b * a + (1 - b) * m, doubt.believed, alpha, mask)
-        return calm(both, sigma * band.unit, band.threads)
+        both = band.by_rows(lambda b, a, m: b * a + (1 - b) * m, doubt.believed, alpha, mask)
+        return band.calm(both, sigma)
 
     def cut(near: Float32, wide: Float32, unsure: Float32, feathered: Flags) -> Float32:
         gathered = near + unsure * (wide - near)
@@ -118,26 +116,26 @@ def _line(alpha: Float32, band: Band, doubt: _Doubt) -> Float32:
 
     near = weighed(band.mask, NEAR)
     wide = weighed(doubt.calm_mask, WIDE) if doubt.unsure.any() else near
-    return kernels.by_rows(band.threads, cut, near, wide, doubt.unsure, doubt.feathered)
+    return band.by_rows(cut, near, wide, doubt.unsure, doubt.feathered)
 
 
 def _feathered(band: Band) -> Flags:
     """Where the mask is soft on purpose: over more pixels than sampling or enlarging it would explain."""
     soft = ((band.mask > SOFT_LOW) & (band.mask < SOFT_HIGH)).astype(np.uint8)
-    wide = morphology(soft, cv2.MORPH_OPEN, disc(FEATHER * band.unit), band.threads)
-    return np.asarray(morphology(wide, cv2.MORPH_DILATE, disc(1.4 * FEATHER * band.unit), band.threads) > 0, np.bool_)
+    wide = band.morphology(cv2.MORPH_OPEN, soft, FEATHER)
+    return np.asarray(band.morphology(cv2.MORPH_DILATE, wide, 1.4 * FEATHER) > 0, np.bool_)
 
 
-def _bytes(alpha: Float32, threads: int) -> NDArray[np.uint8]:
+def _bytes(alpha: Float32, band: Band) -> NDArray[np.uint8]:
     """In steps of 1/255: morphology is far quicker on bytes, and need not be finer."""
-    return kernels.by_rows(threads, lambda part: part * np.float32(255) + np.float32(0.5), alpha, dtype=np.uint8)
+    return band.by_rows(lambda part: part * np.float32(255) + np.float32(0.5), alpha, dtype=np.uint8)
 
 
 def _hairy(alpha: Float32, line: Float32, band: Band, doubt: _Doubt) -> Float32:
     """1 at and around strands that stand off from the line, 0 elsewhere; in doubt only at the strands themselves."""
-    unit, threads = band.unit, band.threads
-    steps = _bytes(alpha, threads)
-    thin = steps - morphology(steps, cv2.MORPH_OPEN, disc(STRAND_WIDTH * unit), threads)
+    unit = band.unit
+    steps = _bytes(alpha, band)
+    thin = steps - band.morphology(cv2.MORPH_OPEN, steps, STRAND_WIDTH)
     count, labels, boxes, _ = cv2.connectedComponentsWithStats((thin > 255 * STRAND_CONTRAST).astype(np.uint8))
     away = cv2.distanceTransform((line < 0.5).astype(np.uint8), cv2.DIST_L2, 5)
     length, area = boxes[:, 2:4].max(axis=1).astype(np.float64), boxes[:, 4]
@@ -150,23 +148,22 @@ def _hairy(alpha: Float32, line: Float32, band: Band, doubt: _Doubt) -> Float32:
     found.reshape(-1)[at] = strand[of]
 
     def surroundings(size: float, sigma: float) -> Float32:
-        return calm(morphology(found, cv2.MORPH_DILATE, disc(size), threads).astype(np.float32), sigma, threads)
+        return band.calm(band.morphology(cv2.MORPH_DILATE, found, size).astype(np.float32), sigma)
 
-    itself, around = surroundings(3 * unit, 0.7 * unit), surroundings(STRAND_SURROUNDINGS * unit, STRAND_SURROUNDINGS / 6 * unit)
-    return kernels.by_rows(threads, lambda a, i, u: a + u * (np.minimum(a, i) - a), around, itself, doubt.unsure)
+    itself, around = surroundings(3, 0.7), surroundings(STRAND_SURROUNDINGS, STRAND_SURROUNDINGS / 6)
+    return band.by_rows(lambda a, i, u: a + u * (np.minimum(a, i) - a), around, itself, doubt.unsure)
 
 
 def _without_seams(alpha: Float32, hairy: Float32, band: Band, misfit: Float32) -> Float32:
     """``alpha`` with slits inside the mask closed whose colour is neither side's: the shadow in a seam or a fold."""
-    unit, threads = band.unit, band.threads
-    closed = morphology(_bytes(alpha, threads), cv2.MORPH_CLOSE, disc(SEAM * unit), threads)
-    worst = morphology(calm(misfit, unit, threads), cv2.MORPH_DILATE, disc(5 * unit), threads)
+    closed = band.morphology(cv2.MORPH_CLOSE, _bytes(alpha, band), SEAM)
+    worst = band.calm(band.morphology(cv2.MORPH_DILATE, band.calm(misfit, 1), 5), 2)
 
     def filled(alpha: Float32, closed: NDArray[np.uint8], worst: Float32, hairy: Float32, mask: Float32) -> Float32:
         odd = ramp((worst - SEAM_MISFIT[0]) / (SEAM_MISFIT[1] - SEAM_MISFIT[0]))
         return alpha + np.maximum(closed / np.float32(255) - alpha, 0) * odd * (1 - hairy) * (mask > 0.5)
 
-    return kernels.by_rows(threads, filled, alpha, closed, calm(worst, 2 * unit, threads), hairy, band.mask)
+    return band.by_rows(filled, alpha, closed, worst, hairy, band.mask)
 
 
 def _ragged(alpha: Float32, line: Float32, hairy: Float32, band: Band) -> Float32:
@@ -174,24 +171,24 @@ def _ragged(alpha: Float32, line: Float32, hairy: Float32, band: Band) -> Float3
 
     An edge that is sharper than the line is as clean.
     """
-    unit, threads, pixel = band.unit, band.threads, disc(2 * band.unit)
+    pixel = disc(2 * band.unit)
 
     def off(alpha: Float32, line: Float32, hairy: Float32) -> Float32:
         sharp = (line > 0.5).astype(np.float32)
         most, least = cv2.dilate(np.maximum(line, sharp), pixel), cv2.erode(np.minimum(line, sharp), pixel)
-        return np.maximum(np.maximum(alpha - most, least - alpha), 0) * (1 - hairy)
+        return np.asarray(np.maximum(np.maximum(alpha - most, least - alpha), 0) * (1 - hairy), np.float32)
 
     def slope(alpha: Float32) -> Float32:
         across, down = (cv2.Sobel(alpha, cv2.CV_32F, *axis, scale=1 / 8) for axis in ((1, 0), (0, 1)))
-        return across * across + down * down
+        return np.asarray(across * across + down * down, np.float32)
 
     def both(rough: Float32, slope: Float32, square: Float32) -> Float32:
         # A profile of deviation w has a slope whose sum is 1 and whose squares' sum is 1 / (2 w sqrt(pi)).
-        profile = slope / (np.float32(3.54) * square + np.float32(1e-6)) / np.float32(unit)
+        profile = slope / (np.float32(3.54) * square + np.float32(1e-6)) / np.float32(band.unit)
         rough = ramp((rough - ROUGH[0]) / (ROUGH[1] - ROUGH[0]))
         return rough * ramp((SOFT_EDGE - profile) / (SOFT_EDGE - SHARP_EDGE))
 
-    rough = calm(kernels.by_rows(threads, off, alpha, line, hairy, halo=len(pixel)), 6 * unit, threads)
-    square = kernels.by_rows(threads, slope, alpha, halo=1)
-    root = kernels.by_rows(threads, np.sqrt, square)
-    return kernels.by_rows(threads, both, rough, calm(root, 12 * unit, threads), calm(square, 12 * unit, threads))
+    rough = band.calm(band.by_rows(off, alpha, line, hairy, halo=len(pixel)), 6)
+    square = band.by_rows(slope, alpha, halo=1)
+    root = band.by_rows(np.sqrt, square)
+    return band.by_rows(both, rough, band.calm(root, 12), band.calm(square, 12))

@@ -34,19 +34,23 @@ CERTAIN = 0.012
 
 @dataclass(frozen=True)
 class Judge:
-    """Weights of the three layers, float32: (hidden, inputs) matrices and (hidden,) biases, inputs unscaled."""
+    """Weights of the three layers, float32: (hidden, inputs) matrices and (hidden,) biases, inputs unscaled.
+
+    Every layer has an even number of outputs.
+    """
 
     layers: tuple[tuple[Float32, Float32], ...]
 
     def weigh(self, features: Float32) -> Float32:
-        """Alpha (N,) for features (N, len(FEATURES))."""
-        shares = np.empty((len(features), len(EXPLANATIONS) + 2), np.float32)
+        """Alpha (N,) for features (len(FEATURES), N)."""
+        shares = np.empty((len(EXPLANATIONS) + 2, features.shape[1]), np.float32)
         flat = [array for layer in self.layers for array in layer]
-        kernels.perceptron(0, len(features), features, *flat, shares)
-        alpha = shares[:, 1].copy()
-        for share, name in enumerate(EXPLANATIONS, start=2):
-            alpha += shares[:, share] * features[:, FEATURES.index(name)]
-        return alpha
+        kernels.perceptron(0, features.shape[1], features, *flat, shares)
+        shares = np.exp(shares - shares.max(axis=0))
+        alpha = shares[1].copy()
+        for share, name in zip(shares[2:], EXPLANATIONS, strict=True):
+            alpha += share * features[FEATURES.index(name)]
+        return np.asarray(alpha / shares.sum(axis=0), np.float32)
 
 
 @cache
@@ -62,7 +66,7 @@ def judge_alpha(band: Band, evidence: Evidence, judge: Judge) -> Float32:
     alpha = band.mask.copy()
 
     def judge_rows(first: int, last: int) -> None:
-        where = np.argwhere(band.open[first:last]) + (first, 0)
+        where = np.argwhere(band.open[first:last]) + np.array((first, 0))
         weighed = (judge.weigh(evidence.features(where)) - np.float32(CERTAIN)) / np.float32(1 - 2 * CERTAIN)
         alpha[where[:, 0], where[:, 1]] = np.clip(weighed, 0, 1)
 

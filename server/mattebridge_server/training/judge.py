@@ -68,7 +68,7 @@ def draw_samples(number: int) -> Samples:
     row, column = where[:, 0], where[:, 1]
     chance = 0.5 / len(every) + hard[row, column] * 0.5 / len(some)
     weight = (1080 / frame.alpha.shape[0]) ** 2 / (chance * 1e6)
-    return Samples(evidence.features(where), truth[row, column], weight.astype(np.float32))
+    return Samples(evidence.features(where).T, truth[row, column], weight.astype(np.float32))
 
 
 def collect(numbers: Sequence[int], folder: Path) -> list[Samples]:
