@@ -13,7 +13,11 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from mattebridge_server.matting import kernels
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     Float32 = NDArray[np.float32]
@@ -32,6 +36,7 @@ class Band:
 
     ``distance`` is (h, w) float32 in pixels of the plate, negative inside; ``mask`` is the crop's coverage. ``reach``
     and ``depth`` are how far outside and inside the edge alpha may differ from the mask, in pixels of the plate.
+    ``threads`` may work on the crop at once; no result depends on it.
     """
 
     top: int
@@ -41,12 +46,30 @@ class Band:
     reach: float
     depth: float
     unit: float
+    threads: int = 1
 
     @property
     def crop(self) -> tuple[slice, slice]:
         """Index of the crop in the frame."""
         height, width = self.mask.shape
         return slice(self.top, self.top + height), slice(self.left, self.left + width)
+
+    def by_rows(
+        self, function: Callable[..., NDArray[Any]], *images: NDArray[Any], halo: int = 0, dtype: Any = np.float32
+    ) -> NDArray[Any]:
+        """`kernels.by_rows` with this band's threads."""
+        return kernels.by_rows(self.threads, function, *images, halo=halo, dtype=dtype)
+
+    def calm(self, image: Float32, sigma: float) -> Float32:
+        """`calm` with ``sigma`` in pixels at a height of 1080."""
+        return calm(image, sigma * self.unit, self.threads)
+
+    def morphology(self, kind: int, image: NDArray[Any], size: float) -> NDArray[Any]:
+        """OpenCV's operation ``kind`` on (h, w) with a disc of ``size`` pixels at a height of 1080; keeps the dtype."""
+        window = disc(size * self.unit)  # opening and closing reach less than a window up and down
+        return self.by_rows(
+            lambda part: cv2.morphologyEx(part, kind, window), image, halo=len(window), dtype=image.dtype
+        )
 
     @cached_property
     def observed(self) -> NDArray[np.bool_]:
@@ -65,7 +88,7 @@ class Band:
         return np.asarray((self.mask > SOFT_LOW) & (self.mask < SOFT_HIGH), np.bool_)
 
 
-def open_band(mask: Float32, reach: float, depth: float) -> Band | None:
+def open_band(mask: Float32, reach: float, depth: float, threads: int = 1) -> Band | None:
     """The band around the edge of ``mask`` ((H, W) float32 coverage); None where the mask has no edge to refine.
 
     ``reach`` and ``depth`` are pixels at a height of 1080.
@@ -79,23 +102,38 @@ def open_band(mask: Float32, reach: float, depth: float) -> Band | None:
     top, bottom = max(0, int(rows[0]) - margin), min(mask.shape[0], int(rows[-1]) + margin + 1)
     left, right = max(0, int(columns[0]) - margin), min(mask.shape[1], int(columns[-1]) + margin + 1)
     region = np.ascontiguousarray(inside[top:bottom, left:right])
-    distance = cv2.distanceTransform(1 - region, cv2.DIST_L2, 5) - cv2.distanceTransform(region, cv2.DIST_L2, 5)
+    away = np.empty((2, *region.shape), np.float32)
+
+    def measure(first: int, last: int) -> None:
+        for side in range(first, last):
+            away[side] = cv2.distanceTransform(region if side else 1 - region, cv2.DIST_L2, 5)
+
+    kernels.in_stripes(threads, len(away), measure)
     crop = np.ascontiguousarray(mask[top:bottom, left:right])
-    return Band(top, left, crop, np.asarray(distance, np.float32), reach * unit, depth * unit, unit)
+    return Band(top, left, crop, away[0] - away[1], reach * unit, depth * unit, unit, threads)
 
 
 def ramp(value: NDArray[Any]) -> Float32:
     """Smooth step from 0 at 0 to 1 at 1."""
-    x = np.clip(value, 0, 1)
-    return np.asarray(x * x * (3 - 2 * x), np.float32)
+    x = np.asarray(np.clip(value, 0, 1), np.float32)
+    result = 3 - 2 * x
+    result *= x
+    result *= x
+    return result
 
 
-def calm(image: Float32, sigma: float) -> Float32:
+def gaussian(image: Float32, sigma: float, threads: int) -> Float32:
+    """Gaussian of ``sigma`` pixels of an image (h, w) or (h, w, C) float32."""
+    reach = math.ceil(4 * sigma) + 1  # where OpenCV cuts it off for float32
+    return kernels.by_rows(threads, lambda part: cv2.GaussianBlur(part, (0, 0), sigma), image, halo=reach)
+
+
+def calm(image: Float32, sigma: float, threads: int) -> Float32:
     """Gaussian of ``sigma`` pixels; a wide one is taken at half the size, where nothing of it is lost."""
     if sigma < 4:
-        return np.asarray(cv2.GaussianBlur(image, (0, 0), max(sigma, 0.4)), np.float32)
-    half = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    half = cv2.GaussianBlur(half, (0, 0), sigma / 2)
+        return gaussian(image, max(sigma, 0.4), threads)
+    half = np.asarray(cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.float32)
+    half = gaussian(half, sigma / 2, threads)
     return np.asarray(cv2.resize(half, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_LINEAR), np.float32)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from mattebridge_server.matting.band import SOFT_HIGH, SOFT_LOW, calm, disc, ramp
+from mattebridge_server.matting.band import SOFT_HIGH, SOFT_LOW, disc, ramp
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -85,47 +85,57 @@ def _deviation(evidence: Evidence, unit: float) -> Float32:
 
 
 def _drawn(alpha: Float32, band: Band, deviation: Float32, misfit: Float32, lens: Float32) -> Float32:
-    believed = (1 / (1 + np.square(np.square(deviation * np.float32(1 / BELIEVED))))).astype(np.float32)
-    unsure = ramp((deviation - np.float32(TOLD)) / np.float32(UNTOLD - TOLD))
-    doubt = _Doubt(unsure, believed, _feathered(band), calm(band.mask, WIDE * band.unit))
+    believed = band.by_rows(lambda d: 1 / (1 + np.square(np.square(d * np.float32(1 / BELIEVED)))), deviation)
+    unsure = band.by_rows(lambda d: ramp((d - np.float32(TOLD)) / np.float32(UNTOLD - TOLD)), deviation)
+    doubt = _Doubt(unsure, believed, _feathered(band), band.calm(band.mask, WIDE))
     hairy = _hairy(alpha, _line(alpha, band, doubt), band, doubt)
     line = _line(_without_seams(alpha, hairy, band, misfit), band, doubt)
-    ragged = np.where(doubt.feathered, 0, _ragged(alpha, line, hairy, band.unit))
+    ragged = _ragged(alpha, line, hairy, band)
     large = ramp(np.asarray((band.unit - SMALL[0]) / (SMALL[1] - SMALL[0])))
-    share = np.maximum(ragged, doubt.unsure) * (1 - hairy) * (1 - lens) * large
-    return np.where(band.open, alpha + (line - alpha) * share, alpha).astype(np.float32)
+
+    def mixed(alpha: Float32, line: Float32, ragged: Float32, unsure: Float32, feathered: Flags, hairy: Float32,
+              lens: Float32, opened: Flags) -> Float32:  # fmt: skip
+        share = np.maximum(np.where(feathered, 0, ragged), unsure) * (1 - hairy) * (1 - lens) * large
+        return np.where(opened, alpha + (line - alpha) * share, alpha)
+
+    return band.by_rows(mixed, alpha, line, ragged, doubt.unsure, doubt.feathered, hairy, lens, band.open)
 
 
 def _line(alpha: Float32, band: Band, doubt: _Doubt) -> Float32:
     """The contour of ``alpha`` and, as far as that is in doubt, of the mask; a soft mask stays as soft as it is."""
-    unit, rest = band.unit, 1 - doubt.believed
-    gathered = calm(doubt.believed * alpha + rest * band.mask, NEAR * unit)
-    width: Float32 | float = NEAR_WIDTH
-    if doubt.unsure.any():
-        wide = calm(doubt.believed * alpha + rest * doubt.calm_mask, WIDE * unit)
-        gathered += doubt.unsure * (wide - gathered)
-        width = np.float32(NEAR_WIDTH) + doubt.unsure * np.float32(WIDE_WIDTH - NEAR_WIDTH)
-    line = np.clip((gathered - np.float32(0.5)) / width + np.float32(0.5), 0, 1)
-    return np.where(doubt.feathered, gathered, line) if doubt.feathered.any() else line
+
+    def weighed(mask: Float32, sigma: float) -> Float32:
+        both = band.by_rows(lambda b, a, m: b * a + (1 - b) * m, doubt.believed, alpha, mask)
+        return band.calm(both, sigma)
+
+    def cut(near: Float32, wide: Float32, unsure: Float32, feathered: Flags) -> Float32:
+        gathered = near + unsure * (wide - near)
+        width = np.float32(NEAR_WIDTH) + unsure * np.float32(WIDE_WIDTH - NEAR_WIDTH)
+        line = np.clip((gathered - np.float32(0.5)) / width + np.float32(0.5), 0, 1)
+        return np.where(feathered, gathered, line)
+
+    near = weighed(band.mask, NEAR)
+    wide = weighed(doubt.calm_mask, WIDE) if doubt.unsure.any() else near
+    return band.by_rows(cut, near, wide, doubt.unsure, doubt.feathered)
 
 
 def _feathered(band: Band) -> Flags:
     """Where the mask is soft on purpose: over more pixels than sampling or enlarging it would explain."""
     soft = ((band.mask > SOFT_LOW) & (band.mask < SOFT_HIGH)).astype(np.uint8)
-    wide = cv2.morphologyEx(soft, cv2.MORPH_OPEN, disc(FEATHER * band.unit))
-    return np.asarray(cv2.dilate(wide, disc(1.4 * FEATHER * band.unit)) > 0, np.bool_)
+    wide = band.morphology(cv2.MORPH_OPEN, soft, FEATHER)
+    return np.asarray(band.morphology(cv2.MORPH_DILATE, wide, 1.4 * FEATHER) > 0, np.bool_)
 
 
-def _bytes(alpha: Float32) -> NDArray[np.uint8]:
+def _bytes(alpha: Float32, band: Band) -> NDArray[np.uint8]:
     """In steps of 1/255: morphology is far quicker on bytes, and need not be finer."""
-    return np.asarray(alpha * np.float32(255) + np.float32(0.5), np.uint8)
+    return band.by_rows(lambda part: part * np.float32(255) + np.float32(0.5), alpha, dtype=np.uint8)
 
 
 def _hairy(alpha: Float32, line: Float32, band: Band, doubt: _Doubt) -> Float32:
     """1 at and around strands that stand off from the line, 0 elsewhere; in doubt only at the strands themselves."""
     unit = band.unit
-    steps = _bytes(alpha)
-    thin = steps - cv2.morphologyEx(steps, cv2.MORPH_OPEN, disc(STRAND_WIDTH * unit))
+    steps = _bytes(alpha, band)
+    thin = steps - band.morphology(cv2.MORPH_OPEN, steps, STRAND_WIDTH)
     count, labels, boxes, _ = cv2.connectedComponentsWithStats((thin > 255 * STRAND_CONTRAST).astype(np.uint8))
     away = cv2.distanceTransform((line < 0.5).astype(np.uint8), cv2.DIST_L2, 5)
     length, area = boxes[:, 2:4].max(axis=1).astype(np.float64), boxes[:, 4]
@@ -136,31 +146,49 @@ def _hairy(alpha: Float32, line: Float32, band: Band, doubt: _Doubt) -> Float32:
     strand &= np.bincount(of, told, count) > 0.5 * area
     found = np.zeros(alpha.shape, np.uint8)
     found.reshape(-1)[at] = strand[of]
-    itself = calm(cv2.dilate(found, disc(3 * unit)).astype(np.float32), 0.7 * unit)
-    wide = STRAND_SURROUNDINGS * unit
-    around = calm(cv2.dilate(found, disc(wide)).astype(np.float32), wide / 6)
-    return np.asarray(around + doubt.unsure * (np.minimum(around, itself) - around), np.float32)
+
+    def surroundings(size: float, sigma: float) -> Float32:
+        return band.calm(band.morphology(cv2.MORPH_DILATE, found, size).astype(np.float32), sigma)
+
+    itself, around = surroundings(3, 0.7), surroundings(STRAND_SURROUNDINGS, STRAND_SURROUNDINGS / 6)
+    return band.by_rows(lambda a, i, u: a + u * (np.minimum(a, i) - a), around, itself, doubt.unsure)
 
 
 def _without_seams(alpha: Float32, hairy: Float32, band: Band, misfit: Float32) -> Float32:
     """``alpha`` with slits inside the mask closed whose colour is neither side's: the shadow in a seam or a fold."""
-    closed = cv2.morphologyEx(_bytes(alpha), cv2.MORPH_CLOSE, disc(SEAM * band.unit)) / np.float32(255)
-    odd = np.asarray(cv2.dilate(calm(misfit, band.unit), disc(5 * band.unit)), np.float32)
-    odd = ramp((calm(odd, 2 * band.unit) - SEAM_MISFIT[0]) / (SEAM_MISFIT[1] - SEAM_MISFIT[0]))
-    return np.asarray(alpha + np.maximum(closed - alpha, 0) * odd * (1 - hairy) * (band.mask > 0.5), np.float32)
+    closed = band.morphology(cv2.MORPH_CLOSE, _bytes(alpha, band), SEAM)
+    worst = band.calm(band.morphology(cv2.MORPH_DILATE, band.calm(misfit, 1), 5), 2)
+
+    def filled(alpha: Float32, closed: NDArray[np.uint8], worst: Float32, hairy: Float32, mask: Float32) -> Float32:
+        odd = ramp((worst - SEAM_MISFIT[0]) / (SEAM_MISFIT[1] - SEAM_MISFIT[0]))
+        return alpha + np.maximum(closed / np.float32(255) - alpha, 0) * odd * (1 - hairy) * (mask > 0.5)
+
+    return band.by_rows(filled, alpha, closed, worst, hairy, band.mask)
 
 
-def _ragged(alpha: Float32, line: Float32, hairy: Float32, unit: float) -> Float32:
+def _ragged(alpha: Float32, line: Float32, hairy: Float32, band: Band) -> Float32:
     """1 where ``alpha`` lies off ``line`` by more than a pixel here and there, and is not a slope: (h, w) float32.
 
     An edge that is sharper than the line is as clean.
     """
-    pixel, sharp = disc(2 * unit), (line > 0.5).astype(np.float32)
-    most, least = cv2.dilate(np.maximum(line, sharp), pixel), cv2.erode(np.minimum(line, sharp), pixel)
-    off = np.maximum(alpha - most, least - alpha)
-    rough = ramp((calm(np.maximum(off, 0) * (1 - hairy), 6 * unit) - ROUGH[0]) / (ROUGH[1] - ROUGH[0]))
-    across, down = (cv2.Sobel(alpha, cv2.CV_32F, *axis, scale=1 / 8) for axis in ((1, 0), (0, 1)))
-    square = across * across + down * down
-    # A profile of deviation w has a slope whose sum is 1 and whose squares' sum is 1 / (2 w sqrt(pi)).
-    profile = calm(np.sqrt(square), 12 * unit) / (3.54 * calm(square, 12 * unit) + np.float32(1e-6)) / unit
-    return np.asarray(rough * ramp((SOFT_EDGE - profile) / (SOFT_EDGE - SHARP_EDGE)), np.float32)
+    pixel = disc(2 * band.unit)
+
+    def off(alpha: Float32, line: Float32, hairy: Float32) -> Float32:
+        sharp = (line > 0.5).astype(np.float32)
+        most, least = cv2.dilate(np.maximum(line, sharp), pixel), cv2.erode(np.minimum(line, sharp), pixel)
+        return np.asarray(np.maximum(np.maximum(alpha - most, least - alpha), 0) * (1 - hairy), np.float32)
+
+    def slope(alpha: Float32) -> Float32:
+        across, down = (cv2.Sobel(alpha, cv2.CV_32F, *axis, scale=1 / 8) for axis in ((1, 0), (0, 1)))
+        return np.asarray(across * across + down * down, np.float32)
+
+    def both(rough: Float32, slope: Float32, square: Float32) -> Float32:
+        # A profile of deviation w has a slope whose sum is 1 and whose squares' sum is 1 / (2 w sqrt(pi)).
+        profile = slope / (np.float32(3.54) * square + np.float32(1e-6)) / np.float32(band.unit)
+        rough = ramp((rough - ROUGH[0]) / (ROUGH[1] - ROUGH[0]))
+        return rough * ramp((SOFT_EDGE - profile) / (SOFT_EDGE - SHARP_EDGE))
+
+    rough = band.calm(band.by_rows(off, alpha, line, hairy, halo=len(pixel)), 6)
+    square = band.by_rows(slope, alpha, halo=1)
+    root = band.by_rows(np.sqrt, square)
+    return band.by_rows(both, rough, band.calm(root, 12), band.calm(square, 12))

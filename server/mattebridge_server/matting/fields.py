@@ -91,9 +91,16 @@ class Grid:
         return np.asarray(total[..., :6] / np.maximum(total[..., 6:], NOTHING), np.float32)
 
     def _over_scales(self, gathered: Float32, sigmas: Sequence[float]) -> Float32:
-        total = np.zeros_like(gathered)
-        for power, sigma in enumerate(sigmas):
-            total += np.float32(COARSER_WEIGHT**power) * self.blur(gathered, sigma)
+        blurred: list[Float32] = [gathered] * len(sigmas)
+
+        def blur(first: int, last: int) -> None:
+            for power in range(first, last):
+                blurred[power] = np.float32(COARSER_WEIGHT**power) * self.blur(gathered, sigmas[power])
+
+        kernels.in_stripes(self.threads, len(sigmas), blur)
+        total = blurred[0]
+        for coarser in blurred[1:]:
+            total += coarser
         return total
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from mattebridge_server.matting.band import disc, ramp
+from mattebridge_server.matting.band import gaussian, ramp
 from mattebridge_server.matting.fields import Grid
 
 if TYPE_CHECKING:
@@ -35,12 +35,12 @@ SHARP, SOFT = -0.4, -0.5
 
 def attached(alpha: Float32, band: Band) -> Float32:
     """``alpha`` (h, w) of the band's crop without the islands that no strand joins to the mask."""
-    seen = cv2.dilate((alpha > VISIBLE).astype(np.uint8), disc(LEAP * band.unit))
+    seen = band.morphology(cv2.MORPH_DILATE, (alpha > VISIBLE).astype(np.uint8), LEAP)
     count, labels = cv2.connectedComponents(seen, connectivity=8)
     kept = np.zeros(count, np.bool_)
     kept[labels[band.mask > 0.5]] = True
     kept[0] = True
-    return np.where(kept[labels], alpha, 0).astype(np.float32)
+    return band.by_rows(lambda alpha, labels: np.where(kept[labels], alpha, 0), alpha, labels)
 
 
 def without_slits(alpha: Float32, band: Band) -> Float32:
@@ -49,35 +49,45 @@ def without_slits(alpha: Float32, band: Band) -> Float32:
     A dark seam or a fold inside the mask can look like the background behind it. Between strands of hair such a gap is
     real; between two parts that are each solid and wider than a strand it is a hole in a shoulder.
     """
-    solid = cv2.morphologyEx((alpha > SOLID).astype(np.uint8), cv2.MORPH_OPEN, disc(STRAND * band.unit))
-    whole = cv2.morphologyEx(solid, cv2.MORPH_CLOSE, disc(SLIT * band.unit))
+    solid = band.morphology(cv2.MORPH_OPEN, (alpha > SOLID).astype(np.uint8), STRAND)
+    whole = band.morphology(cv2.MORPH_CLOSE, solid, SLIT)
     holes = (whole > solid) & (band.mask > 0.5)
-    filled = cv2.GaussianBlur(holes.astype(np.float32), (0, 0), max(0.7 * band.unit, 0.3))
-    return np.where(band.mask > 0.5, np.maximum(alpha, np.where(holes, 1, filled)), alpha).astype(np.float32)
+    filled = gaussian(holes.astype(np.float32), max(0.7 * band.unit, 0.3), band.threads)
+
+    def closed(alpha: Float32, mask: Float32, holes: NDArray[np.bool_], filled: Float32) -> Float32:
+        return np.where(mask > 0.5, np.maximum(alpha, np.where(holes, np.float32(1), filled)), alpha)
+
+    return band.by_rows(closed, alpha, band.mask, holes, filled)
 
 
 def softened(alpha: Float32, lens: Float32, band: Band) -> Float32:
     """``alpha`` (h, w), blurred as far as the subject itself is: ``lens`` is `lens_blur`."""
     if not (lens > 0).any():
         return alpha
-    blurred = cv2.GaussianBlur(alpha, (0, 0), LENS_BLUR * band.unit)
-    return np.where(band.open, alpha + lens * (blurred - alpha), alpha).astype(np.float32)
+    blurred = gaussian(alpha, LENS_BLUR * band.unit, band.threads)
+
+    def mixed(alpha: Float32, blurred: Float32, lens: Float32, opened: NDArray[np.bool_]) -> Float32:
+        return np.where(opened, alpha + lens * (blurred - alpha), alpha)
+
+    return band.by_rows(mixed, alpha, blurred, lens, band.open)
 
 
-def lens_blur(plate: Float32, band: Band, threads: int) -> Float32:
+def lens_blur(plate: Float32, band: Band) -> Float32:
     """0 where the subject nearby is sharp, 1 where it is blurred: (h, w) float32; ``plate`` is the crop (h, w, 3).
 
     Flat subjects show only grain, which is sharp: in doubt nothing is blurred.
     """
     height, width = band.mask.shape
-    grid = Grid(height, width, max(2, round(4 * band.unit)), threads)
-    stops = np.asarray(cv2.log(np.maximum(plate[..., 1], 0) + np.float32(0.01)), np.float32)
-    levels = [cv2.GaussianBlur(stops, (0, 0), max(sigma * band.unit, 0.3)) for sigma in (2.0, 4.0)]
-    half = cv2.GaussianBlur(cv2.resize(stops, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), (0, 0),
-                            max(4 * band.unit, 0.3))  # fmt: skip
-    levels.append(cv2.resize(half, (width, height), interpolation=cv2.INTER_LINEAR))
-    fine, coarse = (np.square(levels[i] - levels[i + 1]) for i in (0, 1))
-    texture = np.dstack([fine, coarse, coarse]).astype(np.float32)
+    grid = Grid(height, width, max(2, round(4 * band.unit)), band.threads)
+    stops = band.by_rows(lambda green: cv2.log(np.maximum(green, 0) + np.float32(0.01)), plate[..., 1])
+    levels = [gaussian(stops, max(sigma * band.unit, 0.3), band.threads) for sigma in (2.0, 4.0)]
+    half = np.asarray(cv2.resize(stops, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.float32)
+    half = gaussian(half, max(4 * band.unit, 0.3), band.threads)
+    levels.append(np.asarray(cv2.resize(half, (width, height), interpolation=cv2.INTER_LINEAR), np.float32))
+    texture = np.empty((height, width, 3), np.float32)
+    for i, channels in ((0, slice(0, 1)), (1, slice(1, 3))):
+        square = band.by_rows(lambda one, two: np.square(one - two), levels[i], levels[i + 1])
+        texture[..., channels] = square[..., None]
     inside = (band.distance < -12 * band.unit) & band.observed
     along = np.abs(band.distance) < 8 * band.unit
     amount = np.minimum(_blur(grid, texture, inside, band.unit), _blur(grid, texture, along, band.unit))

@@ -26,26 +26,31 @@ if TYPE_CHECKING:
 WEIGHTS = "judge.npz"
 EXPLANATIONS = ("coverage", "coverage_2", "mask", "coverage_6")
 """Features that stand for an explanation, after the two constant ones: empty and solid."""
-CHUNK = 131_072
+STRIPES = 64
+"""Parts of a crop judged at a time: features are 27 numbers a pixel."""
 CERTAIN = 0.012
 """Alpha closer than this to 0 or 1 is made exactly so."""
 
 
 @dataclass(frozen=True)
 class Judge:
-    """Weights of the three layers, float32: (hidden, inputs) matrices and (hidden,) biases, inputs unscaled."""
+    """Weights of the three layers, float32: (hidden, inputs) matrices and (hidden,) biases, inputs unscaled.
+
+    Every layer has an even number of outputs.
+    """
 
     layers: tuple[tuple[Float32, Float32], ...]
 
-    def weigh(self, features: Float32, threads: int) -> Float32:
-        """Alpha (N,) for features (N, len(FEATURES))."""
-        shares = np.empty((len(features), len(EXPLANATIONS) + 2), np.float32)
+    def weigh(self, features: Float32) -> Float32:
+        """Alpha (N,) for features (len(FEATURES), N)."""
+        shares = np.empty((len(EXPLANATIONS) + 2, features.shape[1]), np.float32)
         flat = [array for layer in self.layers for array in layer]
-        kernels.in_stripes(threads, len(features), kernels.perceptron, features, *flat, shares)
-        alpha = shares[:, 1].copy()
-        for share, name in enumerate(EXPLANATIONS, start=2):
-            alpha += shares[:, share] * features[:, FEATURES.index(name)]
-        return alpha
+        kernels.perceptron(0, features.shape[1], features, *flat, shares)
+        shares = np.exp(shares - shares.max(axis=0))
+        alpha = shares[1].copy()
+        for share, name in zip(shares[2:], EXPLANATIONS, strict=True):
+            alpha += share * features[FEATURES.index(name)]
+        return np.asarray(alpha / shares.sum(axis=0), np.float32)
 
 
 @cache
@@ -56,14 +61,14 @@ def load_judge() -> Judge:
     return Judge(tuple((arrays[f"w{i}"], arrays[f"b{i}"]) for i in (1, 2, 3)))
 
 
-def judge_alpha(band: Band, evidence: Evidence, judge: Judge, threads: int) -> Float32:
+def judge_alpha(band: Band, evidence: Evidence, judge: Judge) -> Float32:
     """Alpha of the band's crop: (h, w) float32 in 0..1, the mask itself where the band is not open."""
     alpha = band.mask.copy()
-    where = np.argwhere(band.open)
-    for start in range(0, len(where), CHUNK):
-        part = where[start : start + CHUNK]
-        weighed = (judge.weigh(evidence.features(part, threads), threads) - np.float32(CERTAIN)) / np.float32(
-            1 - 2 * CERTAIN
-        )
-        alpha[part[:, 0], part[:, 1]] = np.clip(weighed, 0, 1)
+
+    def judge_rows(first: int, last: int) -> None:
+        where = np.argwhere(band.open[first:last]) + np.array((first, 0))
+        weighed = (judge.weigh(evidence.features(where)) - np.float32(CERTAIN)) / np.float32(1 - 2 * CERTAIN)
+        alpha[where[:, 0], where[:, 1]] = np.clip(weighed, 0, 1)
+
+    kernels.in_stripes(band.threads, len(alpha), judge_rows, stripes=STRIPES)
     return alpha

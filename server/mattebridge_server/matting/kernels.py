@@ -39,6 +39,8 @@ _part: Callable[..., Any] = nb.njit(nogil=True, fastmath=FAST)
 
 BLOCK = 64
 STRIPES = 16
+HALO_STRIPES = 4
+"""Few, where rows at the ends of a stripe are computed twice."""
 
 
 @lru_cache(maxsize=1)
@@ -61,6 +63,26 @@ def in_stripes(
         done.result()
 
 
+def by_rows(
+    threads: int, function: Callable[..., NDArray[Any]], *images: NDArray[Any], halo: int = 0, dtype: Any = np.float32
+) -> NDArray[Any]:
+    """``function`` of whole images, taken a stripe of rows at a time: for numpy and OpenCV, which use one thread.
+
+    ``images`` are (h, ...); the function gets the same rows of each and returns the shape that it got of the first,
+    here as ``dtype``. ``halo`` is how many rows above and below a row its result depends on. No result depends on the
+    stripes; temporaries of a stripe stay in the processor's cache.
+    """
+    out = np.empty(images[0].shape, dtype)
+
+    def some(first: int, last: int) -> None:
+        top, bottom = max(0, first - halo), min(len(out), last + halo)
+        made = function(*(image[top:bottom] for image in images))
+        out[first:last] = made[first - top : last - top]
+
+    in_stripes(threads, len(out), some, stripes=HALO_STRIPES if halo else STRIPES)
+    return out
+
+
 @_part
 def _sample(field, y, x, step, count, out):  # type: ignore[no-untyped-def]
     """Bilinear value of the ``count`` channels of a coarse field at pixel (y, x)."""
@@ -76,15 +98,39 @@ def _sample(field, y, x, step, count, out):  # type: ignore[no-untyped-def]
         out[k] = a * field[y0, x0, k] + b * field[y0, x1, k] + c * field[y1, x0, k] + d * field[y1, x1, k]
 
 
+@_part
+def _row(field, y, step, out):  # type: ignore[no-untyped-def]
+    """The values of a coarse field along pixel row y, still one a cell: (columns, C)."""
+    rows = field.shape[0]
+    fy = min(max((y + 0.5) / step - 0.5, 0.0), rows - 1.0)
+    y0 = int(fy)
+    y1, t = min(y0 + 1, rows - 1), np.float32(fy - y0)
+    for x in range(field.shape[1]):
+        for k in range(field.shape[2]):
+            out[x, k] = (np.float32(1.0) - t) * field[y0, x, k] + t * field[y1, x, k]
+
+
+@_part
+def _along(row, x, step, count, out):  # type: ignore[no-untyped-def]
+    """Values of the ``count`` channels of such a row at pixel x."""
+    columns = row.shape[0]
+    fx = min(max((x + 0.5) / step - 0.5, 0.0), columns - 1.0)
+    x0 = int(fx)
+    x1, t = min(x0 + 1, columns - 1), np.float32(fx - x0)
+    for k in range(count):
+        out[k] = (np.float32(1.0) - t) * row[x0, k] + t * row[x1, k]
+
+
 @_compiled
 def distance_from(first, last, samples, field, active, step, out):  # type: ignore[no-untyped-def]
     """Mahalanobis distance of ``samples`` (h, w, 3) from a coarse field of mean and inverse covariance (.., 9)."""
+    row, g = np.empty(field.shape[1:], np.float32), np.empty(9, np.float32)
     for y in range(first, last):
-        g = np.empty(9, np.float32)
+        _row(field, y, step, row)
         for x in range(samples.shape[1]):
             if not active[y, x]:
                 continue
-            _sample(field, y, x, step, 9, g)
+            _along(row, x, step, 9, g)
             r, s, t = samples[y, x, 0] - g[0], samples[y, x, 1] - g[1], samples[y, x, 2] - g[2]
             square = g[3] * r * r + g[4] * s * s + g[5] * t * t
             cross = g[6] * r * s + g[7] * r * t + g[8] * s * t
@@ -98,12 +144,13 @@ def project(first, last, plate, field, active, step, floor, mix, doubt, misfit):
     ``field`` is coarse (.., 12): foreground, background, and the inverse covariance of what neither explains. Writes
     the unclipped coverage, its standard deviation, and how far the mix lies from the pixel in stops.
     """
+    row, g = np.empty(field.shape[1:], np.float32), np.empty(12, np.float32)
     for y in range(first, last):
-        g = np.empty(12, np.float32)
+        _row(field, y, step, row)
         for x in range(plate.shape[1]):
             if not active[y, x]:
                 continue
-            _sample(field, y, x, step, 12, g)
+            _along(row, x, step, 12, g)
             d0, d1, d2 = g[0] - g[3], g[1] - g[4], g[2] - g[5]
             w0 = g[6] * d0 + g[9] * d1 + g[10] * d2
             w1 = g[9] * d0 + g[7] * d1 + g[11] * d2
@@ -114,19 +161,19 @@ def project(first, last, plate, field, active, step, floor, mix, doubt, misfit):
             mix[y, x] = a
             doubt[y, x] = np.float32(1.0) / math.sqrt(precision)
             a = min(max(a, np.float32(0.0)), np.float32(1.0))
-            worst = 0.0
+            worst = np.float32(1.0)
             for k in range(3):
                 there = max(plate[y, x, k], np.float32(0.0)) + floor
                 made = max(g[3 + k] + a * (g[k] - g[3 + k]), np.float32(0.0)) + floor
-                worst = max(worst, math.fabs(math.log2(there / made)))
-            misfit[y, x] = worst
+                worst = max(worst, max(there / made, made / there))
+            misfit[y, x] = math.log2(worst)
 
 
 @_compiled
-def sample(first, last, where, field, step, column, out):  # type: ignore[no-untyped-def]
-    """Values of a coarse field at the pixels ``where`` (N, 2), written from ``column`` of ``out`` (N, K) on."""
+def sample(first, last, where, field, step, row, out):  # type: ignore[no-untyped-def]
+    """Values of a coarse field at the pixels ``where`` (N, 2), written from ``row`` of ``out`` (K, N) on."""
     for n in range(first, last):
-        _sample(field, where[n, 0], where[n, 1], step, field.shape[2], out[n, column:])
+        _sample(field, where[n, 0], where[n, 1], step, field.shape[2], out[row:, n])
 
 
 @_compiled
@@ -136,13 +183,16 @@ def weighted_cells(first, last, samples, weight, step, out):  # type: ignore[no-
     area = np.float32(1.0 / (step * step))
     for row in range(first, last):
         for y in range(row * step, min(row * step + step, height)):
-            for x in range(width):
-                w = weight[y, x] * area
-                cell = out[row, x // step]
-                cell[0] += w * samples[y, x, 0]
-                cell[1] += w * samples[y, x, 1]
-                cell[2] += w * samples[y, x, 2]
-                cell[3] += w
+            for column in range(out.shape[1]):
+                cell = out[row, column]
+                for x in range(column * step, min(column * step + step, width)):
+                    w = weight[y, x] * area
+                    if w == 0:
+                        continue
+                    cell[0] += w * samples[y, x, 0]
+                    cell[1] += w * samples[y, x, 1]
+                    cell[2] += w * samples[y, x, 2]
+                    cell[3] += w
 
 
 @_compiled
@@ -170,41 +220,39 @@ def covariance_cells(first, last, samples, weight, centre, step, out):  # type: 
 
 @_compiled
 def perceptron(first, last, features, w1, b1, w2, b2, w3, b3, out):  # type: ignore[no-untyped-def]
-    """Two hidden layers with rectifiers, then a softmax: (N, K) -> (N, C). Blocks of pixels fill the vector units."""
-    inputs = features.shape[1]
+    """Two hidden layers with rectifiers: (K, N) -> (C, N). Blocks of pixels fill the vector units."""
+    h1 = np.empty((w1.shape[0], BLOCK), np.float32)
+    h2 = np.empty((w2.shape[0], BLOCK), np.float32)
+    h3 = np.empty((w3.shape[0], BLOCK), np.float32)
+    x = np.zeros((features.shape[0], BLOCK), np.float32)
     for start in range(first, last, BLOCK):
         size = min(BLOCK, last - start)
-        h1 = np.empty((w1.shape[0], BLOCK), np.float32)
-        h2 = np.empty((w2.shape[0], BLOCK), np.float32)
-        h3 = np.empty((w3.shape[0], BLOCK), np.float32)
-        x = np.zeros((inputs, BLOCK), np.float32)
-        for n in range(size):
-            for k in range(inputs):
-                x[k, n] = features[start + n, k]
+        x[:, :size] = features[:, start : start + size]
         _layer(x, w1, b1, h1, True)
         _layer(h1, w2, b2, h2, True)
         _layer(h2, w3, b3, h3, False)
-        for n in range(size):
-            top = h3[0, n]
-            for c in range(1, h3.shape[0]):
-                top = max(top, h3[c, n])
-            total = np.float32(0.0)
-            for c in range(h3.shape[0]):
-                h3[c, n] = math.exp(h3[c, n] - top)
-                total += h3[c, n]
-            for c in range(h3.shape[0]):
-                out[start + n, c] = h3[c, n] / total
+        out[:, start : start + size] = h3[:, :size]
 
 
 @_part
 def _layer(x, weight, bias, out, rectify):  # type: ignore[no-untyped-def]
-    for j in range(weight.shape[0]):
-        for n in range(BLOCK):
-            out[j, n] = bias[j]
-        for k in range(weight.shape[1]):
-            w = weight[j, k]
+    """Two outputs (their number is even) and four inputs at a time: reading and storing is what takes longest."""
+    inputs = weight.shape[1]
+    sums = np.empty((2, BLOCK), np.float32)
+    for j in range(0, weight.shape[0], 2):
+        v, w = weight[j], weight[j + 1]
+        sums[0], sums[1] = bias[j], bias[j + 1]
+        for k in range(0, inputs - 3, 4):
+            v0, v1, v2, v3 = v[k], v[k + 1], v[k + 2], v[k + 3]
+            w0, w1, w2, w3 = w[k], w[k + 1], w[k + 2], w[k + 3]
             for n in range(BLOCK):
-                out[j, n] += w * x[k, n]
-        if rectify:
+                a, b, c, d = x[k, n], x[k + 1, n], x[k + 2, n], x[k + 3, n]
+                sums[0, n] = (((sums[0, n] + v0 * a) + v1 * b) + v2 * c) + v3 * d
+                sums[1, n] = (((sums[1, n] + w0 * a) + w1 * b) + w2 * c) + w3 * d
+        for k in range(inputs - inputs % 4, inputs):
             for n in range(BLOCK):
-                out[j, n] = max(out[j, n], np.float32(0.0))
+                sums[0, n] += v[k] * x[k, n]
+                sums[1, n] += w[k] * x[k, n]
+        for i in range(2):
+            for n in range(BLOCK):
+                out[j + i, n] = max(sums[i, n], np.float32(0.0)) if rectify else sums[i, n]

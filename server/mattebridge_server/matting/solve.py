@@ -47,14 +47,15 @@ def solve_alpha(plate: Float32, mask: Float32, settings: SolveSettings, threads:
         raise InputError(f"A mask of {mask.shape[1]}x{mask.shape[0]} does not fit the plate of "
                          f"{plate.shape[1]}x{plate.shape[0]}")  # fmt: skip
     alpha = np.clip(mask, 0, 1).astype(np.float32)
-    band = open_band(alpha, settings.reach, settings.depth)
+    band = open_band(alpha, settings.reach, settings.depth, threads)
     if band is None or settings.detail <= 0:
         return alpha
-    gain = _gain(plate[band.crop])
-    plate = plate if gain == 1 else plate * gain
-    evidence = gather_evidence(plate, band, threads)
-    lens = lens_blur(plate[band.crop], band, threads)
-    judged = drawn(judge_alpha(band, evidence, load_judge(), threads), band, evidence, lens)
+    seen = np.ascontiguousarray(plate[band.crop])
+    gain = _gain(seen)
+    seen = seen if gain == 1 else seen * gain
+    evidence = gather_evidence(seen, band)
+    lens = lens_blur(seen, band)
+    judged = drawn(judge_alpha(band, evidence, load_judge()), band, evidence, lens)
     judged = attached(without_slits(judged, band), band)
     judged = softened(judged, lens, band)
     if settings.detail < 1:

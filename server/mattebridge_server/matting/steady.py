@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from mattebridge_server.matting.band import REFERENCE_HEIGHT
+from mattebridge_server.matting import kernels
+from mattebridge_server.matting.band import REFERENCE_HEIGHT, gaussian
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,11 +42,12 @@ class Moment:
     alpha: Float32
 
 
-def moment(plate: Float32, alpha: Float32) -> Moment:
-    """The frame as `steady_alpha` compares it; ``plate`` (H, W, 3) float32 scene-linear."""
+def moment(plate: Float32, alpha: Float32, threads: int = 1) -> Moment:
+    """The frame as `steady_alpha` compares it, whatever ``threads``; ``plate`` (H, W, 3) float32 scene-linear."""
     sigma = max(GRAIN_SIGMA * plate.shape[0] / REFERENCE_HEIGHT, 0.8)
-    calm = cv2.GaussianBlur(plate, (0, 0), sigma)
-    return Moment(np.asarray(cv2.log(np.maximum(calm, 0) + np.float32(FLOOR)), np.float32), alpha)
+    calm = gaussian(plate, sigma, threads)
+    look = kernels.by_rows(threads, lambda part: cv2.log(np.maximum(part, 0) + np.float32(FLOOR)), calm)
+    return Moment(look, alpha)
 
 
 def steady_alpha(now: Moment, around: Sequence[Moment]) -> Float32:

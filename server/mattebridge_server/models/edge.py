@@ -29,7 +29,7 @@ class Edge(Model):
         licence="Apache-2.0",
         temporal="frame",
         plate_state="linear",
-        version="2",
+        version="3",
         radius=RADIUS,
         params=(
             Param(
@@ -118,7 +118,7 @@ class Edge(Model):
             return None
         checkpoint("solve")
         plate = window.plate(number)
-        solved = moment(plate, solve_alpha(plate, mask, settings, self._threads))
+        solved = moment(plate, solve_alpha(plate, mask, settings, self._threads), self._threads)
         self._solved[key] = solved
         while len(self._solved) > KEPT:
             self._solved.popitem(last=False)

@@ -58,7 +58,7 @@ def draw_samples(number: int) -> Samples:
     band = open_band(frame.mask, REACH, DEPTH)
     if band is None:
         raise ValueError(f"practice frame {number} has no mask edge")
-    evidence = gather_evidence(frame.plate, band, 1)
+    evidence = gather_evidence(np.ascontiguousarray(frame.plate[band.crop]), band)
     truth = frame.alpha[band.crop]
     unsure = (np.abs(truth - band.mask) > 0.04) | ((truth > 0.02) & (truth < 0.98))
     hard = band.open & (unsure | (np.abs(evidence.coverage - truth) > 0.1))
@@ -68,7 +68,7 @@ def draw_samples(number: int) -> Samples:
     row, column = where[:, 0], where[:, 1]
     chance = 0.5 / len(every) + hard[row, column] * 0.5 / len(some)
     weight = (1080 / frame.alpha.shape[0]) ** 2 / (chance * 1e6)
-    return Samples(evidence.features(where, 1), truth[row, column], weight.astype(np.float32))
+    return Samples(evidence.features(where).T, truth[row, column], weight.astype(np.float32))
 
 
 def collect(numbers: Sequence[int], folder: Path) -> list[Samples]:

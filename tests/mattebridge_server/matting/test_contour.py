@@ -41,8 +41,8 @@ def _plate(inside: np.ndarray, outside: np.ndarray, truth: np.ndarray) -> np.nda
 def _steps(plate: np.ndarray, mask: np.ndarray) -> tuple[Band, Evidence, np.ndarray, np.ndarray]:
     band = open_band(mask, REACH, DEPTH)
     assert band is not None
-    evidence = gather_evidence(plate, band, 1)
-    return band, evidence, judge_alpha(band, evidence, load_judge(), 1), lens_blur(plate[band.crop], band, 1)
+    evidence = gather_evidence(np.ascontiguousarray(plate[band.crop]), band)
+    return band, evidence, judge_alpha(band, evidence, load_judge()), lens_blur(plate[band.crop], band)
 
 
 def _length(alpha: np.ndarray) -> float:

@@ -62,7 +62,7 @@ def _plate(sigma: float) -> np.ndarray:
 def test_a_sharp_subject_keeps_its_edge_and_a_blurred_one_does_not() -> None:
     mask, band = _disc()
     alpha = np.ascontiguousarray(mask[band.crop])
-    sharp, blurred = (softened(alpha, lens_blur(_plate(sigma)[band.crop], band, 1), band) for sigma in (0, 4))
+    sharp, blurred = (softened(alpha, lens_blur(_plate(sigma)[band.crop], band), band) for sigma in (0, 4))
     assert np.array_equal(sharp, alpha)
     assert ((blurred > 0.05) & (blurred < 0.95)).sum() > 1500
     assert (blurred[band.distance < -20] == 1).all()

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mattebridge.errors import InputError
-from mattebridge_server.demo.scenes import SHOTS, Frame
+from mattebridge_server.demo.scenes import SHOTS, Frame, make_shot
 from mattebridge_server.matting.band import open_band
 from mattebridge_server.matting.solve import SolveSettings, solve_alpha
 from mattebridge_server.metrics.matting import mad
@@ -62,8 +62,9 @@ def test_a_plain_wall_behind_a_sharp_edge_is_left_exactly_empty() -> None:
     assert float(alpha[away > 12].max()) < 0.02
 
 
-def test_the_number_of_threads_changes_no_bit(shots: dict[str, Frame]) -> None:
-    frame = shots["bright_hair_dark"]
+@pytest.mark.parametrize(("width", "height"), [(480, 270), (1280, 720)], ids=["small", "with drawn lines"])
+def test_the_number_of_threads_changes_no_bit(width: int, height: int) -> None:
+    frame = make_shot("bright_hair_dark", width, height).frame(0)
     before = cv2.getNumThreads()
     results = []
     try:
