@@ -21,7 +21,6 @@ from mattebridge.messages import TERMINAL, Done, JobRequest
 from mattebridge.rendezvous import read_alive
 from mattebridge.settings import Settings
 
-from ..engine.local import run_local
 from ..site import find_site
 from .chunking import evened_chunks
 from .report import Report
@@ -108,6 +107,9 @@ def _there(request: JobRequest, plan: bytes, settings: Settings, tell: Tell, sto
 
 
 def _here(request: JobRequest, plan: bytes, recipe: Recipe, tell: Tell, stop: _Stop) -> Done:
+    # The stages take a second to import, and a task whose session has a server runs none of them.
+    from ..engine.local import run_local
+
     stop.act = stop.asked.set
     return run_local(
         request,
