@@ -178,12 +178,14 @@ def test_a_server_that_dies_is_reported_as_retryable_and_started_again_by_the_ne
 
 def test_a_plan_of_another_model_version_fails_when_the_session_begins(shot_of: ShotOf) -> None:
     shot = shot_of(3)
-    bundle = shot.bundle("identity", 3)
+    bundle, session = shot.bundle("identity", 3), shot.folder / "session"
     plan = bundle / "plan.json"
     plan.write_text(plan.read_text().replace("identity/1", "identity/0"))
-    failed = shot.openjd(bundle, "--step", "Matte")
-    assert failed.returncode == 1
-    assert re.search(r"openjd_fail: BAD_PLAN the plan was made for identity \(identity/0\)", failed.stdout)
+    session.mkdir()
+    failed = shot.here("farm", "enter", "--bundle", str(bundle), "--session", str(session))
+    assert failed.returncode == 3
+    assert "openjd_fail: BAD_PLAN the plan was made for identity (identity/0)" in failed.stdout
+    assert not list(session.iterdir()), "the server that was started is gone"
 
 
 @pytest.mark.models
