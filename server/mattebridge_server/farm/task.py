@@ -83,7 +83,7 @@ def frames_of_index(shot: FarmShot, chunk: int, index: int) -> FrameSet:
     chunks = evened_chunks(shot.frames, chunk)
     if not 0 <= index < len(chunks):
         raise UsageError(
-            f"there is no chunk {index}: {len(shot.frames)} frames make {len(chunks)} chunks of at most {chunk}",
+            f"there is no chunk {index}: {shot.frames} in chunks of at most {chunk} is {len(chunks)}, counted from 0",
             remedy=f"Give the array job the indices 0-{len(chunks) - 1}.",
         )
     return chunks[index]
