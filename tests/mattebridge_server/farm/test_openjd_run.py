@@ -103,6 +103,30 @@ def test_verify_names_frames_that_are_missing_or_made_from_something_else(shot_o
     assert shot.here("farm", "verify", "--bundle", str(bundle)).returncode == 0
 
 
+def test_verify_finds_alpha_that_is_not_finite_and_a_jump_between_chunks(shot_of: ShotOf) -> None:
+    shot = shot_of(6)
+    words = ("--bundle", str(shot.bundle("identity", 3)))
+    assert shot.here("farm", "task", *words).returncode == 0
+    for frame in (1004, 1005, 1006):
+        with_alpha_times(shot.result(frame), 0.5)
+    jump = shot.here("farm", "verify", *words)
+    assert jump.returncode == 0
+    assert re.search(r"warning: alpha changes [\d.]+ times as much at chunk borders", jump.stdout)
+    with_alpha_times(shot.result(1002), float("nan"))
+    found = shot.here("farm", "verify", *words)
+    assert found.returncode == 3
+    assert "the alpha of frame 1002 is not finite" in found.stderr
+
+
+def with_alpha_times(path: Path, factor: float) -> None:
+    """Change a result's pixels and leave its header as it is."""
+    import OpenImageIO as oiio
+
+    picture = oiio.ImageBuf(str(path))
+    assert oiio.ImageBufAlgo.mul(picture, picture, factor)
+    assert picture.write(str(path))
+
+
 def test_a_killed_worker_leaves_nothing_and_a_second_run_makes_only_what_is_missing(shot_of: ShotOf) -> None:
     shot = shot_of(24)
     shot.environment["TMPDIR"] = str(shot.folder)  # a killed worker leaves its session's folder behind
