@@ -11,7 +11,7 @@ import sys
 
 import msgspec
 
-from .engine.host import PipeOut, claim_pipes, keep_to_roots, site_of
+from .engine.pipes import PipeOut, claim_pipes, keep_to_roots, site_of
 from .engine.wire import CheckJob, Quit, Ready, Setup, ToHelper, read_body
 from .models.registry import load_registry
 from .pipeline.check import check_job

@@ -146,11 +146,17 @@ def test_a_node_that_shows_another_version_is_told_what_its_job_made(
     np.testing.assert_array_equal(read_exr(first.rendered(1003)).plane("rgba.alpha"), expected)
 
 
-def test_openjd_runs_matte_verify_and_comp(server: LocalServer, shot: Shot, terminal: FakeNuke) -> None:
+def test_openjd_renders_the_comp_once_the_matte_is_made_and_verified(
+    server: LocalServer, shot: Shot, terminal: FakeNuke
+) -> None:
     pytest.importorskip("openjd.model", reason="openjd-cli is not installed")
     desk = Desk(terminal, shot)
-    nuke = shot.folder.parent / "nuke"
-    nuke.write_text(f'#!/bin/sh\nPYTHONPATH="{TESTS / "fake_nuke"}" exec "{sys.executable}" -m fakenuke "$@"\n')
+    nuke, asked = shot.folder.parent / "nuke", shot.folder.parent / "asked"
+    mattes = Path(str(desk.job.request["out"])).parent
+    nuke.write_text(
+        f'#!/bin/sh\necho $(ls "{mattes}"/*.exr | wc -l) "$1" $(basename "$2") "$3" "$4" "$5" "$6" >> "{asked}"\n'
+        f'PYTHONPATH="{TESTS / "fake_nuke"}" exec "{sys.executable}" -m fakenuke "$@"\n'
+    )
     nuke.chmod(0o755)
     values = json.loads((desk.bundle / "parameters.json").read_text())
     values |= {"Nuke": str(nuke), "MatteBridge": str(Path(sys.executable).parent / "mattebridge")}
@@ -168,6 +174,9 @@ def test_openjd_runs_matte_verify_and_comp(server: LocalServer, shot: Shot, term
         check=False,
     )
     assert ran.returncode == 0, ran.stdout[-4000:]
+    assert re.findall(r"running step '(\w+)'", ran.stdout, re.IGNORECASE) == ["Matte", "Verify", "Comp"]
+    words = f"4 -t mattebridge_comp.py {{}} Write1 {mattes} {desk.script}"
+    assert asked.read_text().splitlines() == [words.format(chunk) for chunk in ("1001-1002", "1003-1004")]
     for frame in shot_frames():
         expected = mask(frame).plane("rgba.alpha").astype(np.float16)
         np.testing.assert_array_equal(read_exr(desk.rendered(frame)).plane("rgba.alpha"), expected)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -123,11 +124,11 @@ def _add_bundle(commands: Any) -> None:
     comp.add_argument("--nuke-script", default="", metavar="FILE", help="the script; a Write of it is rendered")
     comp.add_argument("--nuke-write", default="", metavar="NODE", help="the Write")
     comp.add_argument("--nuke", default="nuke", metavar="COMMAND", help="how workers call Nuke (nuke)")
-    _add_engine(bundle)
+    _add_engine(bundle, "a GPU for a network, else cpu:0")
 
 
 def _add_submit(commands: Any) -> None:
-    submit = commands.add_parser("submit", help="hand a bundle to AWS Deadline Cloud")
+    submit = commands.add_parser("submit", help="hand a bundle to AWS Deadline Cloud, or to OpenCue")
     submit.add_argument("bundle", metavar="DIR", help="made by `mattebridge farm bundle`")
     submit.add_argument("--opencue", action="store_true", help="to OpenCue instead: needs --show and --shot")
     submit.add_argument("--show", default="", help="OpenCue's show")
@@ -148,9 +149,9 @@ def _add_shot(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folder", action="append", default=[], metavar="ROLE=DIR", help="where a folder lies here")
 
 
-def _add_engine(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", default="", metavar="cpu:0|cuda:0", help="default: as the model needs")
-    parser.add_argument("--threads", type=int, default=0, metavar="N", help="threads of the engine (2)")
+def _add_engine(parser: argparse.ArgumentParser, device: str = "the bundle's, else cpu:0") -> None:
+    parser.add_argument("--device", default="", metavar="cpu:0|cuda:0", help=f"default: {device}")
+    parser.add_argument("--threads", type=int, default=0, metavar="N", help="threads of the engine (default: 2)")
     parser.add_argument("--models-dir", default="", metavar="DIR", help="folder of the weights")
 
 
@@ -273,7 +274,7 @@ def _verify(args: argparse.Namespace) -> int:
     verified = need("mattebridge_server.farm.verify").verify(shot, frames, chunk, report.progress)
     for warning in verified.warnings:
         report.status(f"warning: {warning}")
-    verified.raise_problem()
+    verified.raise_problem(_words_of_shot(args))
     seam = f", seam {verified.seam.ratio:.2f}" if verified.seam is not None and verified.seam.borders else ""
     report.status(f"{len(frames)} frames are right{seam}")
     return 0
@@ -291,6 +292,12 @@ def _shot(args: argparse.Namespace) -> Any:
             raise UsageError(f"{text!r} is not ROLE=DIR")
         folders[role] = folder
     return shots.relocated(shots.read_shot(plan_bytes(file), file), folders)
+
+
+def _words_of_shot(args: argparse.Namespace) -> str:
+    """The arguments that name the shot, for a command to copy."""
+    words = ["--bundle", args.bundle] if args.bundle else ["--plan", args.plan]
+    return " ".join(map(shlex.quote, [*words, *(word for text in args.folder for word in ("--folder", text))]))
 
 
 def _recipe(args: argparse.Namespace) -> Any:

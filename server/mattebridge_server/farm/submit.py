@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -34,9 +35,11 @@ def submit(bundle: Path, arguments: Sequence[str] = (), program: str = "") -> in
 
 def other_ways(bundle: Path) -> str:
     """What to do where Deadline Cloud's command is not there."""
+    folder = shlex.quote(str(bundle))
+    parameters = shlex.quote(f"file://{bundle}/parameters.json")
     return (
-        f"Install it (pip install deadline) and run `mattebridge farm submit {bundle}` again; hand the folder to any "
-        f"other OpenJD scheduler; run it on this machine: openjd run {bundle}/template.json --job-param "
-        f"file://{bundle}/parameters.json --step Verify --run-dependencies; or give each chunk to your own scheduler: "
-        f"mattebridge farm task --bundle {bundle} --index N."
+        f"Install it (pip install deadline) and run `mattebridge farm submit {folder}` again; hand the folder to any "
+        f"other OpenJD scheduler; run it on this machine: openjd run {folder}/template.json --job-param {parameters} "
+        f"--step Verify --run-dependencies; or give each chunk to your own scheduler: "
+        f"mattebridge farm task --bundle {folder} --index N."
     )

@@ -21,7 +21,6 @@ from mattebridge.messages import TERMINAL, Done, JobRequest
 from mattebridge.rendezvous import read_alive
 from mattebridge.settings import Settings
 
-from ..engine.local import run_local
 from ..site import find_site
 from .chunking import evened_chunks
 from .report import Report
@@ -84,7 +83,7 @@ def frames_of_index(shot: FarmShot, chunk: int, index: int) -> FrameSet:
     chunks = evened_chunks(shot.frames, chunk)
     if not 0 <= index < len(chunks):
         raise UsageError(
-            f"there is no chunk {index}: {len(shot.frames)} frames make {len(chunks)} chunks of at most {chunk}",
+            f"there is no chunk {index}: {shot.frames} in chunks of at most {chunk} is {len(chunks)}, counted from 0",
             remedy=f"Give the array job the indices 0-{len(chunks) - 1}.",
         )
     return chunks[index]
@@ -108,6 +107,9 @@ def _there(request: JobRequest, plan: bytes, settings: Settings, tell: Tell, sto
 
 
 def _here(request: JobRequest, plan: bytes, recipe: Recipe, tell: Tell, stop: _Stop) -> Done:
+    # The stages take a second to import, and a task whose session has a server runs none of them.
+    from ..engine.local import run_local
+
     stop.act = stop.asked.set
     return run_local(
         request,

@@ -53,8 +53,8 @@ class Verified:
             found.append(f"alpha changes {self.seam.ratio:.1f} times as much at chunk borders as elsewhere")
         return tuple(found)
 
-    def raise_problem(self) -> None:
-        """Raises the first problem, naming every frame that has one."""
+    def raise_problem(self, where: str) -> None:
+        """Raises the first problem, naming every frame that has one; ``where`` says whose frames to run again."""
         if not self.problems:
             return
         first = next(iter(self.problems.values()))
@@ -64,7 +64,7 @@ class Verified:
             f"{len(bad)} of {len(self.frames)} frames are not right ({bad}); the first: {first.message}",
             file=first.file,
             frame=first.frame,
-            remedy=f"Run them again: mattebridge farm task --frames {bad}{' --overwrite' * there}.",
+            remedy=f"Run them again: mattebridge farm task {where} --frames {bad}{' --overwrite' * there}",
         )
 
 

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest import mock
 
 import cv2
 import numpy as np
@@ -20,6 +21,11 @@ from mattebridge_server.media import ColourHints, FrameHeader, Window, write_alp
 from mattebridge_server.media.source import open_source
 
 BIN = Path(sys.executable).parent
+ONE_AFTER_THE_OTHER = """\
+import json, sys
+from mattebridge.cli import main
+sys.exit(next((status for words in json.loads(sys.argv[1]) if (status := main(words))), 0))
+"""
 
 
 def header(frame: int, width: int, height: int) -> FrameHeader:
@@ -64,13 +70,31 @@ class FarmShot:
         return str(self.folder / role / ("alpha" if role in ("farm", "local") else role)) + ".####.exr"
 
     def mattebridge(self, *words: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
-        """Run the real command; its output and exit status."""
+        """Run the real command in a process of its own; its output and exit status."""
         return self.run([str(BIN / "mattebridge"), *words], timeout_s)
+
+    def here(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """The same command in this process, for tests of what it says and makes: a start takes longer than the work."""
+        out, err = io.StringIO(), io.StringIO()
+        environment = mock.patch.dict(os.environ, self.whole_environment(), clear=True)
+        with environment, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            status = main(words)
+        return subprocess.CompletedProcess(words, status, out.getvalue(), err.getvalue())
 
     def run(self, words: Sequence[str], timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             words, env=self.whole_environment(), capture_output=True, text=True, timeout=timeout_s, check=False
         )
+
+    def start(self, words: Sequence[str]) -> subprocess.Popen[str]:
+        """A process whose output is read while it runs."""
+        return subprocess.Popen(
+            words, env=self.whole_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
+    def start_all(self, *commands: Sequence[str]) -> subprocess.Popen[str]:
+        """Commands one after the other in one process, up to the first that fails: a network's libraries load once."""
+        return self.start([sys.executable, "-c", ONE_AFTER_THE_OTHER, json.dumps(commands)])
 
     def whole_environment(self) -> dict[str, str]:
         """Folders of the test's own, so that no server of the user is met."""
@@ -80,25 +104,26 @@ class FarmShot:
         }
         return {**os.environ, **own, "OPENBLAS_NUM_THREADS": "1", **self.environment}
 
-    def plan(self, model: str = "edge", *words: str) -> Path:
-        """Freeze the shot's plan; fails the test with what the command said."""
-        file = self.folder / f"{model}.json"
+    def plan_words(self, model: str = "edge", *words: str) -> list[str]:
+        """Arguments of `mattebridge plan` for the shot."""
         given = ["--plate", self.pattern("plate"), "--mask", self.pattern("mask"), "--model", model]
-        done = self.mattebridge("plan", *given, "--server", "local", "--out", str(file), *words)
-        assert done.returncode == 0, done.stderr
-        return file
+        return ["plan", *given, "--server", "local", "--out", str(self.folder / f"{model}.json"), *words]
+
+    def bundle_words(self, model: str = "edge", chunk: int = 12, *words: str) -> list[str]:
+        """Arguments of `mattebridge farm bundle`; the bundle's workers call this Python's mattebridge."""
+        given = ["--plan", str(self.folder / f"{model}.json"), "--chunk", str(chunk), "--alpha", self.pattern("farm")]
+        command = ["--command", str(BIN / "mattebridge"), "--out", str(self.bundle_folder(model))]
+        return ["farm", "bundle", *given, *command, *words]
+
+    def bundle_folder(self, model: str) -> Path:
+        return self.folder / f"{model}_bundle"
 
     def bundle(self, model: str = "edge", chunk: int = 12, *words: str) -> Path:
-        """A bundle of the shot whose workers call this Python's mattebridge."""
-        folder = self.folder / f"{model}_bundle"
-        command = ["--command", str(BIN / "mattebridge"), "--alpha", self.pattern("farm"), "--out", str(folder)]
-        plan = self.folder / f"{model}.json"
-        file = plan if plan.exists() else self.plan(model)
-        said = io.StringIO()
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            status = main(["farm", "bundle", "--plan", str(file), "--chunk", str(chunk), *command, *words])
-        assert status == 0, said.getvalue()
-        return folder
+        """Plan the shot and make its bundle; fails the test with what the commands said."""
+        for asked in (self.plan_words(model), self.bundle_words(model, chunk, *words)):
+            done = self.here(*asked)
+            assert done.returncode == 0, done.stderr
+        return self.bundle_folder(model)
 
     def openjd_words(self, bundle: Path, *words: str) -> list[str]:
         parameters = f"file://{bundle / 'parameters.json'}"

@@ -50,7 +50,7 @@ def test_the_job_has_the_bundles_chunks_and_needs(shot_of: ShotOf) -> None:
 
 def test_a_show_is_asked_for(shot_of: ShotOf) -> None:
     shot = shot_of(2)
-    refused = shot.mattebridge("farm", "submit", str(shot.bundle("identity", 2)), "--opencue")
+    refused = shot.here("farm", "submit", str(shot.bundle("identity", 2)), "--opencue")
     assert refused.returncode == 2
     assert "--show NAME" in refused.stderr
 

@@ -17,7 +17,7 @@ def test_the_slurm_array_makes_every_chunk_and_verifies(shot_of: ShotOf) -> None
     shot = shot_of(5)
     bundle = shot.bundle("identity", 3)
     shot.environment["PATH"] = f"{BIN}:/usr/bin:/bin"
-    listed = shot.mattebridge("farm", "chunks", "--bundle", str(bundle)).stdout.split()
+    listed = shot.here("farm", "chunks", "--bundle", str(bundle)).stdout.split()
     assert listed == ["1001-1003", "1004-1005"]
     for index in range(len(listed)):
         shot.environment["SLURM_ARRAY_TASK_ID"] = str(index)
@@ -74,23 +74,23 @@ def test_the_slurm_task_is_not_tried_again_for_bad_input(shot_of: ShotOf) -> Non
 def test_a_chunk_finds_the_server_of_its_host_or_does_without(shot_of: ShotOf) -> None:
     shot = shot_of(4)
     words = ("farm", "task", "--bundle", str(shot.bundle("identity", 2)), "--server", "auto", "--index")
-    alone = shot.mattebridge(*words, "0")
+    alone = shot.here(*words, "0")
     assert (alone.returncode, "on the server" in alone.stdout) == (0, False)
     assert shot.mattebridge("serve", "--detach").returncode == 0
     try:
         served = shot.mattebridge(*words, "1")
         assert (served.returncode, "on the server of this host" in served.stdout) == (0, True)
-        (engine,) = json.loads(shot.mattebridge("status", "--json").stdout)["engines"]
+        (engine,) = json.loads(shot.here("status", "--json").stdout)["engines"]
         assert engine["loaded"] == ["identity"]
     finally:
-        assert shot.mattebridge("stop").returncode == 0
+        assert shot.here("stop").returncode == 0
     assert all(shot.result(frame).exists() for frame in shot.frames)
 
 
 def test_an_index_beyond_the_last_chunk_is_a_usage_error(shot_of: ShotOf) -> None:
     shot = shot_of(3)
     bundle = shot.bundle("identity", 3)
-    refused = shot.mattebridge("farm", "task", "--bundle", str(bundle), "--index", "1")
+    refused = shot.here("farm", "task", "--bundle", str(bundle), "--index", "1")
     assert refused.returncode == 2
     assert "0-0" in refused.stderr
 
@@ -104,7 +104,7 @@ def test_a_folder_that_is_no_bundle_is_a_usage_error_wherever_it_is_named(shot_o
         ("task", "--bundle", str(bundle), "--index", "0"),
         ("verify", "--bundle", str(shot.folder / "nowhere")),
     ):
-        refused = shot.mattebridge("farm", *words)
+        refused = shot.here("farm", *words)
         assert refused.returncode == 2
         assert "parameters.json]. Make one with `mattebridge farm bundle`" in refused.stderr
 
@@ -113,7 +113,7 @@ def test_submit_says_what_to_do_where_deadline_is_not_installed(shot_of: ShotOf)
     shot = shot_of(3)
     bundle = shot.bundle("identity", 3)
     shot.environment["PATH"] = "/nowhere"
-    refused = shot.mattebridge("farm", "submit", str(bundle))
+    refused = shot.here("farm", "submit", str(bundle))
     assert refused.returncode == 2
     assert "pip install deadline" in refused.stderr
     assert "openjd run" in refused.stderr
