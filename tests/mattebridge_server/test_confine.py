@@ -79,3 +79,20 @@ def test_threads_and_children_are_confined_too(tmp_path):
 
 def test_libraries_can_still_be_imported(tmp_path):
     assert confined(tmp_path, "import json, numpy, cv2; print(numpy.ones(3).sum())") == ("3.0", "")
+
+
+def test_a_confined_engine_keeps_what_it_compiles_inside(tmp_path):
+    """As on a new installation, where nothing is compiled yet and the program's own folder may not be written."""
+    script = textwrap.dedent(
+        """
+        import sys
+        import mattebridge_server.engine.__main__  # has to leave numba alone until the fence stands
+        from mattebridge_server.engine.pipes import keep_to_roots
+        from mattebridge_server.engine.wire import Setup
+        keep_to_roots(Setup(device="cpu:0", roots=(sys.argv[1],), spool=sys.argv[1]))
+        import numba
+        print(numba.config.CACHE_DIR)
+        """
+    )
+    ended = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True)
+    assert (ended.stdout.strip(), ended.stderr) == (f"{tmp_path}/.scratch", "")

@@ -1,5 +1,43 @@
 """The engine child: ``python -m mattebridge_server.engine``, started by the broker and by nobody else."""
 
-from .host import main
+from __future__ import annotations
 
-raise SystemExit(main())
+import logging
+import os
+import sys
+
+import msgspec
+
+from .pipes import PipeOut, claim_pipes, keep_to_roots
+from .wire import CannotStart, Setup, ToEngine, read_body
+
+
+def main() -> int:
+    """Run until the pipe closes or a `Quit` comes."""
+    inward, outward = claim_pipes()
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    decoder = msgspec.msgpack.Decoder(ToEngine)
+    first = read_body(inward)
+    if first is None:
+        return 0
+    setup = decoder.decode(first)
+    if not isinstance(setup, Setup):
+        raise TypeError(f"the first message is Setup, not {type(setup).__name__}")
+    out = PipeOut(outward)
+    try:
+        keep_to_roots(setup)
+        from .host import Host  # numba settles where it keeps what it compiles when it is imported
+
+        host = Host(setup, out)
+    except Exception as error:
+        out.send(CannotStart(reason=f"{type(error).__name__}: {error}"))
+        raise
+    host.start()
+    while (body := read_body(inward)) is not None:
+        if not host.handle(decoder.decode(body)):
+            break
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

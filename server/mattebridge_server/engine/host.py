@@ -7,13 +7,9 @@ use the device.
 
 from __future__ import annotations
 
-import logging
 import os
 import queue
-import sys
 import threading
-
-import msgspec
 
 from ..media import set_threads, watch_reads
 from ..models.folders import model_folders
@@ -21,9 +17,9 @@ from ..pipeline.control import Control
 from ..pipeline.keys import FileDigests
 from ..pipeline.runner import Resources
 from .jobs import Worker
-from .pipes import PipeOut, claim_pipes, keep_to_roots, site_of
+from .pipes import PipeOut, site_of
 from .shelf import Shelf, execution_profile, parse_device
-from .wire import Beat, CannotStart, Quit, Reading, Ready, RunJob, Setup, StopJob, ToEngine, read_body
+from .wire import Beat, Quit, Reading, Ready, RunJob, Setup, StopJob, ToEngine
 
 BEAT_S = 1.0
 
@@ -115,28 +111,3 @@ def package_version() -> str:
     from importlib.metadata import version
 
     return version("mattebridge")
-
-
-def main() -> int:
-    """Run until the pipe closes or a `Quit` comes."""
-    inward, outward = claim_pipes()
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
-    decoder = msgspec.msgpack.Decoder(ToEngine)
-    first = read_body(inward)
-    if first is None:
-        return 0
-    setup = decoder.decode(first)
-    if not isinstance(setup, Setup):
-        raise TypeError(f"the first message is Setup, not {type(setup).__name__}")
-    out = PipeOut(outward)
-    try:
-        keep_to_roots(setup)
-        host = Host(setup, out)
-    except Exception as error:
-        out.send(CannotStart(reason=f"{type(error).__name__}: {error}"))
-        raise
-    host.start()
-    while (body := read_body(inward)) is not None:
-        if not host.handle(decoder.decode(body)):
-            break
-    os._exit(0)
