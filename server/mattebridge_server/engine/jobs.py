@@ -65,12 +65,15 @@ class Worker:
                 request = smaller
 
     def _with_model(self, job: RunJob, request: JobRequest, why: str, emit: Emit, control: Control) -> Tally:
+        if request.kind == "plan":
+            model = self.shelf.identified(request.model, request.precision, request.preset)
+            return JobRun(job.key, request, job.plan, model, self.resources, emit, control).plan_only()
         if request.model not in self.shelf.loaded:
             emit(JobProgress(key=job.key, stage=f"load {request.model}"))
         model = self.shelf.get(request.model, request.precision, request.preset)
         with self.shelf.in_use(request.model):
             run = JobRun(job.key, request, job.plan, model, self.resources, emit, control)
-            return run.plan_only() if request.kind == "plan" else run.run(spooled=bool(job.spool), why=why)
+            return run.run(spooled=bool(job.spool), why=why)
 
 
 def _with_uploaded_config(job: RunJob) -> JobRequest:

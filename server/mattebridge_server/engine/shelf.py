@@ -96,6 +96,15 @@ class Shelf:
         self._ledger.loaded(need)
         return model
 
+    def identified(self, name: str, precision: str = "", preset: str = "") -> Model:
+        """The model for a plan, which asks only which weights they are: loaded only where it cannot tell otherwise."""
+        wanted = self._precision(name, precision)
+        held = self._loaded.get(name)
+        if held is not None and held[0] == wanted:
+            return held[1]
+        model = self._registry.get(name)()
+        return model if model.identify(self._spec(wanted)) else self.get(name, precision, preset)
+
     @contextmanager
     def in_use(self, name: str) -> Iterator[None]:
         """The model runs inside the block and cannot be made to leave."""
@@ -166,11 +175,14 @@ class Shelf:
 
     def _load(self, name: str, precision: str) -> Model:
         model = self._registry.get(name)()
-        within = replace(self._device, memory_bytes=self._ledger.budget_bytes)  # what a model may count on
-        model.load(LoadSpec(within, precision, self._folders))
+        model.load(self._spec(precision))
         if name in self._loaded:
             self._evict(name)
         return model
+
+    def _spec(self, precision: str) -> LoadSpec:
+        within = replace(self._device, memory_bytes=self._ledger.budget_bytes)  # what a model may count on
+        return LoadSpec(within, precision, self._folders)
 
     def _evict(self, name: str) -> None:
         self._ledger.evicted(name)

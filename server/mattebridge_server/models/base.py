@@ -203,6 +203,14 @@ class Model(ABC):
     def forget(self) -> None:
         """Empty what is only kept to save work: latents, window results. The next run computes them again."""
 
+    def identify(self, spec: LoadSpec) -> bool:
+        """Whether `digest` now says what `load` with ``spec`` would make it say, with nothing loaded: all a plan needs.
+
+        Raises `ModelNotInstalled`, or `InputError` for a precision that the model does not have.
+        """
+        del spec
+        return False
+
     def digest(self) -> str:
         """Identifies code version and loaded weights; part of every frame's key."""
         return f"{self.card.name}/{self.card.version}"

@@ -104,6 +104,12 @@ def source(weights: Weights) -> str:
     return f"{repo_path(weights)} from {weights.repo}" if weights.repo else "your own file"
 
 
+def digest_of_model(card: ModelCard, model_folders: Sequence[Path], precision: str) -> str:
+    """Code version, digest of the weight files, precision. Raises `ModelNotInstalled`."""
+    files = list(require(card, model_folders).values())
+    return f"{card.name}/{card.version}/{weights_digest(files)}/{precision}"
+
+
 def weights_digest(files: Sequence[Path]) -> str:
     """Digest of weight files that costs milliseconds: size, and blocks spread evenly over each file.
 

@@ -154,8 +154,8 @@ def test_every_tensor_of_an_original_checkpoint_finds_its_place(
 ) -> None:
     from mattebridge_server.models.sam2.weights import load_model
 
-    converted, _ = load_model(Sam2Matte.card, (checkpoint_folder,), torch.device("cpu"), torch.float32)
-    published, _ = load_model(Sam2Matte.card, (sam2_folder,), torch.device("cpu"), torch.float32)
+    converted = load_model(Sam2Matte.card, (checkpoint_folder,), torch.device("cpu"), torch.float32)
+    published = load_model(Sam2Matte.card, (sam2_folder,), torch.device("cpu"), torch.float32)
     for name, tensor in sam2_model.state_dict().items():
         assert torch.equal(converted.state_dict()[name], tensor), name
         assert torch.equal(published.state_dict()[name], tensor), name

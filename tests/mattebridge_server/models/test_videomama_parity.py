@@ -22,7 +22,7 @@ pytestmark = pytest.mark.models
 
 
 def _load(golden: Path, dtype: Any) -> net.Network:
-    return load_network((golden,), torch.device("cpu"), dtype)[0]
+    return load_network((golden,), torch.device("cpu"), dtype)
 
 
 def _refine(golden: Path, dtype: Any, count: int = 12) -> tuple[Any, Any]:

@@ -66,7 +66,7 @@ def _alphas(model: VideoMaMa, window: Any, **params: Any) -> dict[int, Any]:
 
 
 def test_no_step_of_a_window_waits_for_the_device(golden: Path) -> None:
-    network = load_network((golden,), torch.device("cpu"), torch.float32)[0]
+    network = load_network((golden,), torch.device("cpu"), torch.float32)
     generator = torch.Generator().manual_seed(1)
     frames, masks, noise = (torch.rand(9, n, h, h, generator=generator) for n, h in ((3, 16), (1, 16), (4, 8)))
     plates = torch.cat([net.encode(network, frame[None]) for frame in frames])

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mattebridge.errors import InputError
 from mattebridge.messages import Done, FrameDone
 from mattebridge_server.engine import local
+from mattebridge_server.engine.shelf import Shelf, parse_device
 from mattebridge_server.media import read_attributes
 from mattebridge_server.pipeline.plan import parse_plan
 
@@ -44,6 +46,15 @@ def test_chunks_of_a_network_shot_equal_the_whole_bit_for_bit(shots: SmallShot) 
     for frame in shots.frames:
         whole, chunk = (shots.alpha(f"{name}/a.####.exr", frame) for name in ("whole", "chunks"))
         assert np.array_equal(whole, chunk), frame
+
+
+def test_a_plan_knows_the_weights_without_loading_them() -> None:
+    shelf = Shelf(parse_device("cpu:0", 1), (GOLDEN,))
+    planned = shelf.identified("videomama", "fp32").digest()
+    assert shelf.loaded == ()
+    assert shelf.get("videomama", "fp32").digest() == planned
+    with pytest.raises(InputError, match="int3"):
+        shelf.identified("videomama", "int3")
 
 
 def test_the_plan_crops_to_the_subject_and_says_what_the_network_sees(shots: SmallShot) -> None:

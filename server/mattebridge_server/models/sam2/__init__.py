@@ -25,6 +25,7 @@ from mattebridge_server.models.execution import (
     torch_device,
     torch_dtype,
 )
+from mattebridge_server.models.folders import digest_of_model
 from mattebridge_server.models.sam2.card import MATTE, TRACK, memory_need
 
 __all__ = ["Sam2", "Sam2Matte"]
@@ -51,20 +52,29 @@ class Sam2(Model):
 
     def load(self, spec: LoadSpec) -> None:
         """Read the network to the device. A load that fails leaves what was loaded before in service."""
+        precision = self._precision(spec)
         require_torch(self.card.title)
         from mattebridge_server.models.sam2.weights import load_model
 
+        device = torch_device(spec.device)
+        with memory_errors(f"loading {self.card.title}"):
+            model = load_model(self.card, spec.folders, device, torch_dtype(precision))
+        self._model, self._device = model, spec.device
+        self._digest = digest_of_model(self.card, spec.folders, precision)
+
+    def identify(self, spec: LoadSpec) -> bool:
+        """From the weight files alone."""
+        self._digest = digest_of_model(self.card, spec.folders, self._precision(spec))
+        return True
+
+    def _precision(self, spec: LoadSpec) -> str:
         precision = spec.precision or "fp32"
         if precision not in self.card.precisions:
             raise InputError(
                 f"{self.card.title} does not run in {precision!r}",
                 remedy=f"Use one of {', '.join(self.card.precisions)}.",
             )
-        device = torch_device(spec.device)
-        with memory_errors(f"loading {self.card.title}"):
-            model, digest = load_model(self.card, spec.folders, device, torch_dtype(precision))
-        self._model, self._device = model, spec.device
-        self._digest = f"{self.card.name}/{self.card.version}/{digest}/{precision}"
+        return precision
 
     def unload(self) -> None:
         """Give the device's memory back."""
@@ -73,7 +83,7 @@ class Sam2(Model):
             release_device_memory()
 
     def digest(self) -> str:
-        """Code version, digest of the weight files, precision; only name and version before the first load."""
+        """Code version, digest of the weight files, precision; only name and version before either is known."""
         return self._digest or super().digest()
 
     def run(self, window: Window, params: Mapping[str, ParamValue], checkpoint: Checkpoint) -> Iterator[FrameResult]:

@@ -17,17 +17,15 @@ from mattebridge_server.models.sam2.card import Size
 from mattebridge_server.models.sam2.convert import convert_names, is_original, published_size
 
 
-def load_model(
-    card: ModelCard, model_folders: Sequence[Path], device: torch.device, dtype: torch.dtype
-) -> tuple[Any, str]:
-    """`Sam2VideoModel` on ``device`` and the digest of its files.
+def load_model(card: ModelCard, model_folders: Sequence[Path], device: torch.device, dtype: torch.dtype) -> Any:
+    """`Sam2VideoModel` on ``device``.
 
     Raises `ModelNotInstalled` for missing files and `InputError` for wrong ones.
     """
     files = list(folders.require(card, model_folders).values())
     checkpoint = next((path for path in files if path.suffix == ".pt"), None)
     model = _from_checkpoint(checkpoint) if checkpoint else _from_folder(files[0].parent)
-    return model.to(device=device, dtype=dtype).eval().requires_grad_(False), folders.weights_digest(files)
+    return model.to(device=device, dtype=dtype).eval().requires_grad_(False)
 
 
 def _from_folder(folder: Path) -> Any:

@@ -26,6 +26,7 @@ from mattebridge_server.models.execution import (
     torch_device,
     torch_dtype,
 )
+from mattebridge_server.models.folders import digest_of_model
 from mattebridge_server.models.noise import DEFAULT_SEED
 from mattebridge_server.models.videomama.card import CARD, memory_need
 
@@ -58,24 +59,33 @@ class VideoMaMa(Model):
 
     def load(self, spec: LoadSpec) -> None:
         """Read both networks to the device. A load that fails leaves what was loaded before in service."""
+        precision = self._precision(spec)
         require_torch(self.card.title)
         from mattebridge_server.models.videomama.latents import Memory
         from mattebridge_server.models.videomama.runner import WindowRunner
         from mattebridge_server.models.videomama.weights import load_network
 
+        device = torch_device(spec.device)
+        with memory_errors("loading VideoMaMa"):
+            network = load_network(spec.folders, device, torch_dtype(precision))
+        self._memory = self._memory or Memory(*self._caps)
+        self._device = spec.device
+        self._digest = digest_of_model(self.card, spec.folders, precision)
+        profile = f"{self._digest}/{spec.device.kind}/{spec.device.threads}"
+        self._runner = WindowRunner(network, self._memory, spec.device, precision, profile)
+
+    def identify(self, spec: LoadSpec) -> bool:
+        """From the weight files alone."""
+        self._digest = digest_of_model(self.card, spec.folders, self._precision(spec))
+        return True
+
+    def _precision(self, spec: LoadSpec) -> str:
         precision = spec.precision or default_precision(spec.device)
         if precision not in self.card.precisions:
             raise InputError(
                 f"VideoMaMa does not run in {precision!r}", remedy=f"Use one of {', '.join(self.card.precisions)}."
             )
-        device = torch_device(spec.device)
-        with memory_errors("loading VideoMaMa"):
-            network, digest = load_network(spec.folders, device, torch_dtype(precision))
-        self._memory = self._memory or Memory(*self._caps)
-        self._device = spec.device
-        self._digest = f"{self.card.name}/{self.card.version}/{digest}/{precision}"
-        profile = f"{self._digest}/{spec.device.kind}/{spec.device.threads}"
-        self._runner = WindowRunner(network, self._memory, spec.device, precision, profile)
+        return precision
 
     def unload(self) -> None:
         """Give the device's memory back; latents and window results stay, on the host."""
@@ -84,7 +94,7 @@ class VideoMaMa(Model):
             release_device_memory()
 
     def digest(self) -> str:
-        """Code version, digest of the weight files, precision; only name and version before the first load."""
+        """Code version, digest of the weight files, precision; only name and version before either is known."""
         return self._digest or super().digest()
 
     def counters(self) -> Counters:

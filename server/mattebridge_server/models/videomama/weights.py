@@ -24,8 +24,8 @@ from mattebridge_server.models.videomama.network import Network
 SOURCES = {weights.path: weights for weights in CARD.weights}
 
 
-def load_network(model_folders: Sequence[Path], device: torch.device, dtype: torch.dtype) -> tuple[Network, str]:
-    """The networks on ``device`` and the digest of their files.
+def load_network(model_folders: Sequence[Path], device: torch.device, dtype: torch.dtype) -> Network:
+    """The networks on ``device``.
 
     The VAE's encoder overflows in float16, as its own configuration says (force_upcast), and is kept in float32 there.
     Raises `ModelNotInstalled` for a missing file and `InputError` for a wrong one.
@@ -44,7 +44,7 @@ def load_network(model_folders: Sequence[Path], device: torch.device, dtype: tor
         compute_in_float32(unet)
         compute_in_float32(vae)
     scale = 2 ** (len(vae.config.block_out_channels) - 1)
-    network = Network(
+    return Network(
         unet=unet.to(device),
         vae=vae.to(device),
         device=device,
@@ -53,7 +53,6 @@ def load_network(model_folders: Sequence[Path], device: torch.device, dtype: tor
         scale=scale,
         multiple=scale * 2 ** (len(unet.config.block_out_channels) - 1),
     )
-    return network, folders.weights_digest(list(files.values()))
 
 
 def _load_module(cls: Any, folder: str, name: str, files: dict[str, Path], dtype: torch.dtype) -> Any:
