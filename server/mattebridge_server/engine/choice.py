@@ -31,10 +31,12 @@ def settle_model(request: JobRequest, shelf: Shelf, site: Site, plan: ShotPlan |
     """Resolve `auto`, apply the site's licence policy, and see that the model is there and fits.
 
     Where it does not and the job allows a fallback: the largest smaller preset that fits, else `edge`. A frozen plan
-    has settled `auto`, and under it nothing is changed. Raises `LicenceRefused`, `ModelUnknown`, `ModelNotInstalled`,
-    `OutOfMemory`.
+    has settled `auto` and the precision, and under it nothing is changed. Raises `LicenceRefused`, `ModelUnknown`,
+    `ModelNotInstalled`, `OutOfMemory`.
     """
     policy = site.licences
+    if plan is not None:
+        request = replace(request, precision=request.precision or plan.precision)
     for helper in _helpers(request):
         check_allowed(shelf.registry.get(helper).card, policy)
     if request.model == AUTO and plan is not None:

@@ -65,7 +65,13 @@ class Worker:
                 request = smaller
 
     def _with_model(self, job: RunJob, request: JobRequest, why: str, emit: Emit, control: Control) -> Tally:
+        asked, request = request, replace(request, precision=self.shelf.precision(request.model, request.precision))
         if request.kind == "plan":
+            if request.precision != asked.precision and self.shelf.device.kind == "cpu":
+                message = (
+                    f"planned in {request.precision}, which this machine computes in; state --precision bf16 for GPUs"
+                )
+                emit(JobWarning(key=job.key, code="PLAN", message=message))
             model = self.shelf.identified(request.model, request.precision, request.preset)
             return JobRun(job.key, request, job.plan, model, self.resources, emit, control).plan_only()
         if request.model not in self.shelf.loaded:

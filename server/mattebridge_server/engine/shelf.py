@@ -80,7 +80,7 @@ class Shelf:
 
     def get(self, name: str, precision: str = "", preset: str = "") -> Model:
         """The model, loaded. Raises `ModelUnknown`, `ModelNotInstalled`, `OutOfMemory` with the numbers."""
-        wanted = self._precision(name, precision)
+        wanted = self.precision(name, precision)
         held = self._loaded.get(name)
         need = self.need(name, wanted, preset)
         admission = self._ledger.admit(need)
@@ -98,7 +98,7 @@ class Shelf:
 
     def identified(self, name: str, precision: str = "", preset: str = "") -> Model:
         """The model for a plan, which asks only which weights they are: loaded only where it cannot tell otherwise."""
-        wanted = self._precision(name, precision)
+        wanted = self.precision(name, precision)
         held = self._loaded.get(name)
         if held is not None and held[0] == wanted:
             return held[1]
@@ -113,6 +113,10 @@ class Shelf:
             yield
         finally:
             self._ledger.unpin(name)
+
+    def precision(self, name: str, asked: str) -> str:
+        """What was asked for; else what the device computes best in, for a model that has the choice."""
+        return asked or (default_precision(self._device) if self._registry.get(name).card.precisions else "")
 
     def need_fits(self, name: str, precision: str = "", preset: str = "") -> None:
         """Raises `OutOfMemory` with the numbers, and the presets that would fit, where the model could not run now."""
@@ -136,7 +140,7 @@ class Shelf:
         """What a model takes at a preset (its first where none is named), by measured peak or by its own formula."""
         cls = self._registry.get(name)
         card = cls.card
-        precision = self._precision(name, precision)
+        precision = self.precision(name, precision)
         chosen = next((p for p in card.presets if p.name == preset), card.presets[0] if card.presets else None)
         side = (chosen.canvas_pixels if chosen else FULL_HD) ** 0.5
         canvas = Canvas(int(side * 4 / 3), int(side * 3 / 4))  # never above the budget
@@ -168,10 +172,6 @@ class Shelf:
             model_info(cls.card, card_params(cls.card), installed=self.is_installed(cls.card), loaded=name in loaded)
             for name, cls in sorted(self._registry.classes.items())
         )
-
-    def _precision(self, name: str, asked: str) -> str:
-        """What was asked for; else what the device computes best in, for a model that has the choice."""
-        return asked or (default_precision(self._device) if self._registry.get(name).card.precisions else "")
 
     def _load(self, name: str, precision: str) -> Model:
         model = self._registry.get(name)()

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from mattebridge.errors import LicenceRefused, ModelNotInstalled, OutOfMemory
@@ -87,6 +88,12 @@ def test_a_frozen_plan_is_never_changed(shelf_of: ShelfOf) -> None:
         settle(job(preset="large", fallback=True), shelf_of(MEDIUM), plan=PLAN)
     with pytest.raises(ModelNotInstalled):
         settle(job(fallback=True), shelf_of(LARGE, installed=False), plan=PLAN)
+
+
+def test_under_a_plan_the_precision_is_the_plans(shelf_of: ShelfOf) -> None:
+    plan = msgspec.structs.replace(PLAN, precision="fp16")
+    assert settle_model(job(), shelf_of(LARGE), Site(), plan).request.precision == "fp16"
+    assert settle_model(job(precision="bf16"), shelf_of(LARGE), Site(), plan).request.precision == "bf16"
 
 
 def test_under_a_plan_auto_is_the_plans_model(shelf_of: ShelfOf) -> None:

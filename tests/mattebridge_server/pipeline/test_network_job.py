@@ -40,7 +40,9 @@ def shots(tmp_path_factory: pytest.TempPathFactory) -> SmallShot:
 
 
 def test_chunks_of_a_network_shot_equal_the_whole_bit_for_bit(shots: SmallShot) -> None:
-    plan = str(run(shots, "plan/a.####.exr", kind="plan").facts["plan"]).encode()
+    plan = str(run(shots, "plan/a.####.exr", kind="plan", precision="").facts["plan"]).encode()
+    assert parse_plan(plan).precision == "fp32"
+    assert any("planned in fp32" in getattr(event, "message", "") for event in shots.events)
     for frames in ("1-7", "8-18"):
         run(shots, "chunks/a.####.exr", plan, frames=frames)
     for frame in shots.frames:
