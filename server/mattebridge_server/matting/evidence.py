@@ -81,7 +81,7 @@ class Evidence:
         plain = len(FEATURES) - self.coarse.shape[2]
         for row, name in enumerate(FEATURES[:plain]):
             out[row] = seen[name]
-        kernels.sample(0, len(where), where, self.coarse, self.grid.step, plain, out)
+        kernels.sample(0, len(where), np.ascontiguousarray(where), self.coarse, self.grid.step, plain, out)
         return out
 
 

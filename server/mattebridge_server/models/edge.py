@@ -72,8 +72,11 @@ class Edge(Model):
         self._solved: OrderedDict[tuple[str, str, SolveSettings], Moment] = OrderedDict()
 
     def load(self, spec: LoadSpec) -> None:
-        """Nothing to fetch; takes the number of threads, on which no result depends."""
+        """Nothing to fetch: takes the number of threads, on which no result depends, and has its code compiled."""
+        from mattebridge_server.matting.solve import warm_up
+
         self._threads = max(1, spec.device.threads)
+        warm_up()
 
     def unload(self) -> None:
         """Forget the frames kept between windows."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import cv2
 import numpy as np
 import pytest
@@ -142,3 +145,22 @@ def test_any_plate_and_mask_give_finite_alpha_in_range(
     assert np.isfinite(alpha).all()
     assert alpha.min() >= 0.0
     assert alpha.max() <= 1.0
+
+
+def test_after_warming_up_a_solve_compiles_nothing() -> None:
+    """In a process of its own: here other tests have compiled everything long since."""
+    script = """
+import numpy as np
+from mattebridge_server.matting import kernels
+from mattebridge_server.matting.solve import SolveSettings, solve_alpha, warm_up
+warm_up()
+compiled = [kernel for kernel in vars(kernels).values() if getattr(kernel, "signatures", ())]
+before = [len(kernel.signatures) for kernel in compiled]
+mask = np.zeros((540, 720), np.float32)
+mask[100:400, 200:500] = 1
+plate = np.random.default_rng(0).random((540, 720, 3), np.float32) * np.float32(0.3) + mask[..., None]
+solve_alpha(plate, mask, SolveSettings(), 2)
+assert len(compiled) >= 6 and before == [len(kernel.signatures) for kernel in compiled], before
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
