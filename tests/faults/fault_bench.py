@@ -13,7 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +22,7 @@ import zmq
 
 from mattebridge import codec, keys, rendezvous
 from mattebridge import messages as m
+from mattebridge.rendezvous import process_alive
 from mattebridge.settings import Settings
 
 HERE = Path(__file__).parent
@@ -165,7 +166,7 @@ class Broker:
             with contextlib.suppress(psutil.NoSuchProcess):
                 if child.status() == psutil.STATUS_STOPPED:
                     child.kill()
-        left = psutil.wait_procs(children, timeout=PATIENCE_S)[1]
+        left = outliving(children, PATIENCE_S)
         for child in left:
             child.kill()
         assert not left, f"these outlived the server: {left}"
@@ -276,6 +277,14 @@ class Client:
 
     def close(self) -> None:
         self.socket.close()
+
+
+def outliving(processes: Iterable[psutil.Process], patience_s: float) -> list[psutil.Process]:
+    """Those that still run after so long; empty as soon as none does. One that ended may wait for init to notice."""
+    watched = list(processes)
+    with contextlib.suppress(AssertionError):
+        until(lambda: not any(process_alive(one.pid) for one in watched), patience_s)
+    return [one for one in watched if process_alive(one.pid)]
 
 
 def request(**fields: Any) -> m.JobRequest:

@@ -6,7 +6,7 @@ import signal
 
 import psutil
 import pytest
-from fault_bench import ran, until
+from fault_bench import outliving, ran, until
 from real_shot import REAL
 
 from mattebridge import messages as m
@@ -98,7 +98,7 @@ def test_no_engine_outlives_a_broker_that_is_killed(broker, steps):
     children = psutil.Process(broker.pid).children(recursive=True)
     assert any("controllable_engine" in " ".join(child.cmdline()) for child in children)
     broker.kill()
-    assert psutil.wait_procs(children, timeout=10)[1] == []
+    assert outliving(children, 10) == []
 
 
 def test_an_engine_that_cannot_end_itself_is_ended_by_the_next_server(broker):
@@ -112,8 +112,7 @@ def test_an_engine_that_cannot_end_itself_is_ended_by_the_next_server(broker):
     client = broker.client()
     client.submit("job", frames="1")
     assert isinstance(client.end_of("job"), m.Done)
-    psutil.wait_procs([orphan], timeout=5)
-    assert not orphan.is_running()
+    assert outliving([orphan], 5) == []
 
 
 def test_one_engine_for_each_device_and_jobs_run_beside_each_other(broker, steps, folder):

@@ -5,7 +5,7 @@ import time
 
 import psutil
 import pytest
-from fault_bench import ran, served, until
+from fault_bench import outliving, ran, served, until
 
 from mattebridge import messages as m
 
@@ -24,7 +24,7 @@ def busy(broker, steps, folder):
 def test_sigterm_keeps_what_is_left_for_the_next_start(broker, busy, steps, folder):
     children = psutil.Process(broker.pid).children()
     assert broker.stop() == 0
-    assert psutil.wait_procs(children, timeout=5)[1] == []
+    assert outliving(children, 5) == []
     assert served(folder) is None, "the rendezvous file stayed behind"
     (steps / "go-all").touch()
     broker.again()

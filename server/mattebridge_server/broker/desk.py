@@ -116,6 +116,13 @@ class Desk:
             if key in self.book.records:
                 self.book.unwatch(now, self.book.records[key], peer)
 
+    def models_told(self) -> None:
+        """Answer who asked for the models before an engine had told them, once one has or none will."""
+        if self._describing and (self.floor.models() or self.state() != "starting"):
+            waiting, self._describing = self._describing, []
+            for peer, message in waiting:
+                self._answer(peer, message)
+
     def tick(self, now: float) -> None:
         """Beats, leases and queue positions."""
         pings, lost = self.sessions.tick(now)
@@ -123,10 +130,7 @@ class Desk:
             self.out.send(peer, ping)
         for peer in lost:
             self.gone(now, peer)
-        if self._describing and (self.floor.models() or self.state() != "starting"):
-            waiting, self._describing = self._describing, []
-            for peer, message in waiting:
-                self._answer(peer, message)
+        self.models_told()
         for key in list(self.floor.scheduler.jobs):
             record = self.book.records[key]
             if record.leased and record.since is not None and now - record.since >= self.about.lease_s:

@@ -161,6 +161,7 @@ class Service:
 
     def _from_engine(self, device: str, message: msgspec.Struct) -> None:
         self.floor.received(self.loop.time(), device, message)
+        self.desk.models_told()
         self._dirty.set()
 
     def _engine_died(self, device: str, why: str) -> None:

@@ -8,7 +8,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
@@ -17,6 +18,7 @@ import cv2
 import numpy as np
 
 from mattebridge.cli import main
+from mattebridge.rendezvous import process_alive
 from mattebridge_server.media import ColourHints, FrameHeader, Window, write_alpha, write_rgb
 from mattebridge_server.media.source import open_source
 
@@ -31,6 +33,14 @@ sys.exit(next((status for words in json.loads(sys.argv[1]) if (status := main(wo
 def header(frame: int, width: int, height: int) -> FrameHeader:
     window = Window(0, 0, width, height)
     return FrameHeader("", frame, "openexr", window, window, colour=ColourHints(interop_id="lin_ap1_scene"))
+
+
+def wait_gone(pids: Iterable[int], patience_s: float = 40) -> None:
+    """Processes that ended before are fine, and so is one that init has not noticed; one that stays fails the test."""
+    end = time.monotonic() + patience_s
+    while alive := [pid for pid in pids if process_alive(pid)]:
+        assert time.monotonic() < end, f"these still run: {alive}"
+        time.sleep(0.02)
 
 
 @dataclass

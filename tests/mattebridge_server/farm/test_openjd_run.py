@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from farm_shot import BIN, FarmShot, pixels, template
+from farm_shot import BIN, FarmShot, pixels, template, wait_gone
 
 from conftest import FarmRun
 
@@ -25,17 +25,6 @@ GOLDEN = Path(__file__).parents[2] / "data" / "videomama_golden"
 
 def server_pids(log: str) -> set[int]:
     return {int(pid) for pid in re.findall(r"process (\d+)\)", log)}
-
-
-def wait_gone(pids: set[int], patience_s: float = 40) -> None:
-    """Processes that ended before are fine; one that stays fails the test. A zombie waits for init, not for us."""
-    there = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
-    _, alive = psutil.wait_procs([one for one in there if running(one)], timeout=patience_s)
-    assert not [one for one in alive if running(one)]
-
-
-def running(process: psutil.Process) -> bool:
-    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
 def read_until(process: subprocess.Popen[str], text: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from farm_shot import BIN, FarmShot
+from farm_shot import BIN, FarmShot, wait_gone
 
 from mattebridge import rendezvous
 from mattebridge.client import Client
@@ -30,14 +30,6 @@ def session(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir()
     yield folder
     end(folder, 5.0)
-
-
-def wait_gone(pid: int) -> None:
-    """A process that is nobody's child any more: it ends, or the test fails."""
-    if psutil.pid_exists(pid):
-        process = psutil.Process(pid)
-        psutil.wait_procs([process], timeout=30)
-        assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
 def running_as_first_of_a_container() -> list[str]:
@@ -74,14 +66,14 @@ def test_a_server_that_hangs_is_ended(session: Path, monkeypatch: pytest.MonkeyP
     pid = begin(session, Recipe()).server.pid
     os.kill(pid, signal.SIGSTOP)
     assert "did not answer and was ended" in end(session)
-    wait_gone(pid)
+    wait_gone([pid])
     assert not (session / FOLDER).exists()
 
 
 def test_the_process_that_got_a_dead_servers_id_is_left_alone(session: Path) -> None:
     server = begin(session, Recipe()).server
     os.kill(server.pid, signal.SIGKILL)
-    wait_gone(server.pid)
+    wait_gone([server.pid])
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as stranger:
         file = rendezvous.path_of(session_settings(session).runtime_dir)
         file.write_text(json.dumps({**json.loads(file.read_text()), "pid": stranger.pid}))
@@ -101,7 +93,7 @@ def test_a_server_that_is_still_starting_ends_with_its_session(shot_of: ShotOf, 
     enter.kill()
     enter.wait()
     end(session)
-    wait_gone(children[0].pid)
+    wait_gone([children[0].pid])
     assert not (session / FOLDER).exists()
 
 
@@ -119,7 +111,7 @@ def test_a_session_cancelled_while_its_server_starts_leaves_nothing(shot_of: Sho
     said, _ = enter.communicate(timeout=60)
     assert enter.returncode == Cancelled.exit_status
     assert "openjd_fail: CANCELLED" in said
-    wait_gone(children[0].pid)
+    wait_gone([children[0].pid])
     assert not (session / FOLDER).exists()
 
 
