@@ -7,6 +7,8 @@ from load import footprint, loaded, settled
 
 from mattebridge import messages as m
 
+pytestmark = pytest.mark.usefixtures("long_step")  # begun here, judged by promise 9: both take their time
+
 
 def run_jobs(client, name, count):
     for start in range(0, count, 50):

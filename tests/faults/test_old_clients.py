@@ -60,6 +60,7 @@ def test_a_live_server_answers_every_question_in_its_frozen_form(broker):
     ):
         client.socket.send_multipart(as_sent(tag, key="old", boot_id=boot_id, model="edge", limit=5, after=0))
         assert client.expect(answer), tag
+    assert broker.wait() == 0, "STOP was understood"
 
 
 def test_a_client_without_the_newest_fields_is_served(broker):

@@ -2,52 +2,17 @@
 
 import os
 import signal
-import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import pytest
 from chaos_proxy import ChaosProxy
-from fault_bench import Broker, request, until
+from fault_bench import request, until
 
 from mattebridge import Client, keys
 from mattebridge import messages as m
-from mattebridge_server.broker.scheduling import Policy
 
 BEAT_S = 0.5
-STEP_S = 31.0
-
-
-@pytest.fixture(scope="module", autouse=True)
-def long_step():
-    """One job whose only step lasts over 30 s, with the program's own times; it runs beside this file's other tests.
-
-    A future of what the beats told, and the engine's process when the step began and when it had lasted that long.
-    """
-
-    def watch(broker, folder):
-        broker.start(policy={"engine_lost_s": Policy.engine_lost_s})
-        client = broker.client()
-        client.submit("job", frames="1001", params={"steps": str(folder)})
-        until(lambda: (folder / "at-1001").exists())
-        began, told, number = broker.engine().pid, [0.0], 0
-        while told[-1] < STEP_S:
-            number += 1
-            client.send(m.Ping(number))
-            told.append(client.expect(m.Pong, lambda one, number=number: one.number == number).engine_busy_s)
-            client.receive(0.5)
-        lasted = broker.engine().pid
-        (folder / "go-all").touch()
-        return told, began, lasted, client.end_of("job")
-
-    with tempfile.TemporaryDirectory(prefix="mb", ignore_cleanup_errors=True) as folder, ThreadPoolExecutor() as pool:
-        broker = Broker(Path(folder))
-        try:
-            yield pool.submit(watch, broker, Path(folder))
-        finally:
-            broker.close()
 
 
 def test_a_silent_client_is_pinged_and_then_forgotten(broker):
@@ -143,7 +108,7 @@ def test_a_network_that_swallows_everything_is_noticed_without_a_reset(broker):
 
 @pytest.mark.slow
 def test_beats_flow_through_a_step_of_30_seconds_and_tell_how_long_it_is(long_step):
-    """An engine without a beat for 30 s is lost; a step that lasts as long is not. The last test: it began first."""
+    """An engine without a beat for 30 s is lost; a step that lasts as long is not."""
     told, began, lasted, end = long_step.result(90)
     assert told == sorted(told) and len(set(told)) > 20, "the beats did not tell how long the step has run"
     assert began == lasted, "a long step was taken for a hang"
