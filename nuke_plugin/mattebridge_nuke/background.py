@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from typing import Optional
 
 from mattebridge.errors import Cancelled, MatteBridgeError
@@ -23,7 +24,7 @@ RUNS: dict[str, Background] = {}
 """The run of each node, by full name; a node has at most one."""
 
 
-class Background:
+class Background(ABC):
     """Made and started in the main thread; a kind of run fills in `work` and `stop`.
 
     ``error`` is what ended it early.
@@ -41,9 +42,9 @@ class Background:
         self._unsaid = ""
         self._reported = False
 
+    @abstractmethod
     def work(self) -> str:
         """Everything, in the worker thread; gives the last word. Raises errors of the tree."""
-        raise NotImplementedError
 
     def stop(self) -> None:
         """From any thread, at once: interrupt what `work` waits for."""

@@ -16,9 +16,9 @@ FRAMES = range(1001, 1003)
 
 @pytest.fixture
 def served(broker, folder):
-    job = make_shot(folder / "root", FRAMES)
+    job = make_shot(folder / "allowed", FRAMES)
     make_shot(folder / "outside", FRAMES)
-    return start_real(broker, root=[str(folder / "root")]), job
+    return start_real(broker, root=[str(folder / "allowed")]), job
 
 
 def test_under_the_roots_a_job_runs(served, folder):
@@ -26,26 +26,26 @@ def test_under_the_roots_a_job_runs(served, folder):
     client.submit("job", **job)
     ended = client.end_of("job")
     assert isinstance(ended, m.Done), ended
-    assert (folder / "root" / "out" / "matte.1001.exr").exists()
+    assert (folder / "allowed" / "out" / "matte.1001.exr").exists()
 
 
 def tricks(folder):
-    (folder / "root" / "link").symlink_to(folder / "outside")
+    (folder / "allowed" / "link").symlink_to(folder / "outside")
     for frame in FRAMES:
-        (folder / "root" / f"leak.{frame}.exr").symlink_to(folder / "outside" / f"plate.{frame}.exr")
+        (folder / "allowed" / f"leak.{frame}.exr").symlink_to(folder / "outside" / f"plate.{frame}.exr")
     return {
         "outside": {"plate": f"{folder}/outside/plate.####.exr"},
-        "dots": {"plate": f"{folder}/root/../outside/plate.####.exr"},
-        "link": {"plate": f"{folder}/root/link/plate.####.exr"},
-        "nul": {"plate": f"{folder}/root/plate.####.exr\0.exr"},
+        "dots": {"plate": f"{folder}/allowed/../outside/plate.####.exr"},
+        "link": {"plate": f"{folder}/allowed/link/plate.####.exr"},
+        "nul": {"plate": f"{folder}/allowed/plate.####.exr\0.exr"},
         "unc": {"plate": "\\\\filer\\share\\plate.####.exr"},
         "double slash": {"plate": f"//localhost{folder}/outside/plate.####.exr"},
         "descriptor": {"plate": "/proc/self/fd/0"},
         "proc root": {"plate": f"/proc/self/root{folder}/outside/plate.####.exr"},
-        "linked files": {"plate": f"{folder}/root/leak.####.exr"},
+        "linked files": {"plate": f"{folder}/allowed/leak.####.exr"},
         "mask": {"mask": f"{folder}/outside/mask.####.exr"},
         "out": {"out": f"{folder}/outside/new/matte.####.exr"},
-        "out by link": {"out": f"{folder}/root/link/new/matte.####.exr"},
+        "out by link": {"out": f"{folder}/allowed/link/new/matte.####.exr"},
         "device": {"out": "/dev/shm/matte.####.exr"},
     }
 
@@ -75,7 +75,7 @@ def test_check_refuses_what_submit_refuses(served, folder):
 
 def test_a_folder_swapped_for_a_link_while_jobs_run_never_leads_outside(served, folder):
     client, job = served
-    real, swapped, outside = folder / "root" / "real", folder / "root" / "swap", folder / "outside" / "drop"
+    real, swapped, outside = folder / "allowed" / "real", folder / "allowed" / "swap", folder / "outside" / "drop"
     real.mkdir()
     outside.mkdir()
     swapped.symlink_to(real)
@@ -84,7 +84,7 @@ def test_a_folder_swapped_for_a_link_while_jobs_run_never_leads_outside(served, 
     def swap():
         while not stop.is_set():
             for target in (outside, real):
-                fresh = folder / "root" / "fresh"
+                fresh = folder / "allowed" / "fresh"
                 fresh.symlink_to(target)
                 os.replace(fresh, swapped)
 

@@ -134,11 +134,11 @@ class Sockets:
                 frames = socket.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return
+            self._read_soon(name)  # the rest has its turn whatever becomes of this one
             user = _user_of(frames[-1]) if name in self._secure else LOCAL_USER
             address, *parts = [frame.bytes for frame in frames]
             if user:
                 self._incoming(Peer(name, address, user), parts)
-        self._read_soon(name)
 
     def _try(self, peer: Peer, parts: Sequence[bytes]) -> bool:
         """Send without waiting; False when the peer's pipe is full. A peer that is gone counts as sent."""

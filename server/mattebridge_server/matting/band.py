@@ -61,8 +61,14 @@ class Band:
         return kernels.by_rows(self.threads, function, *images, halo=halo, dtype=dtype)
 
     def calm(self, image: Float32, sigma: float) -> Float32:
-        """`calm` with ``sigma`` in pixels at a height of 1080."""
-        return calm(image, sigma * self.unit, self.threads)
+        """Gaussian of ``sigma`` pixels at a height of 1080; a wide one at half size, where nothing of it is lost."""
+        sigma *= self.unit
+        if sigma < 4:
+            return gaussian(image, max(sigma, 0.4), self.threads)
+        half = np.asarray(cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.float32)
+        half = gaussian(half, sigma / 2, self.threads)
+        size = (image.shape[1], image.shape[0])
+        return np.asarray(cv2.resize(half, size, interpolation=cv2.INTER_LINEAR), np.float32)
 
     def morphology(self, kind: int, image: NDArray[Any], size: float) -> NDArray[Any]:
         """OpenCV's operation ``kind`` on (h, w) with a disc of ``size`` pixels at a height of 1080; keeps the dtype."""
@@ -126,15 +132,6 @@ def gaussian(image: Float32, sigma: float, threads: int) -> Float32:
     """Gaussian of ``sigma`` pixels of an image (h, w) or (h, w, C) float32."""
     reach = math.ceil(4 * sigma) + 1  # where OpenCV cuts it off for float32
     return kernels.by_rows(threads, lambda part: cv2.GaussianBlur(part, (0, 0), sigma), image, halo=reach)
-
-
-def calm(image: Float32, sigma: float, threads: int) -> Float32:
-    """Gaussian of ``sigma`` pixels; a wide one is taken at half the size, where nothing of it is lost."""
-    if sigma < 4:
-        return gaussian(image, max(sigma, 0.4), threads)
-    half = np.asarray(cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.float32)
-    half = gaussian(half, sigma / 2, threads)
-    return np.asarray(cv2.resize(half, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def disc(size: float) -> NDArray[np.uint8]:

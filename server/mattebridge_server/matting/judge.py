@@ -36,10 +36,14 @@ CERTAIN = 0.012
 class Judge:
     """Weights of the three layers, float32: (hidden, inputs) matrices and (hidden,) biases, inputs unscaled.
 
-    Every layer has an even number of outputs.
+    Every layer has an even number of outputs: the kernel takes two at a time, and checks no bounds.
     """
 
     layers: tuple[tuple[Float32, Float32], ...]
+
+    def __post_init__(self) -> None:
+        if any(len(bias) % 2 for _, bias in self.layers):
+            raise ValueError("a layer of the judge has an odd number of outputs")
 
     def weigh(self, features: Float32) -> Float32:
         """Alpha (N,) for features (len(FEATURES), N)."""

@@ -52,7 +52,10 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 def in_stripes(
     threads: int, count: int, kernel: Callable[..., None], *arguments: object, stripes: int = STRIPES
 ) -> None:
-    """Run ``kernel(first, last, *arguments)`` over ``count`` rows on ``threads`` threads."""
+    """Run ``kernel(first, last, *arguments)`` over ``count`` rows on ``threads`` threads.
+
+    The kernel may not share out work itself: it would wait for the threads that it occupies.
+    """
     edges = [count * i // stripes for i in range(stripes + 1)]
     spans = [(first, last) for first, last in pairwise(edges) if last > first]
     if threads <= 1:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from mattebridge.errors import InputError, ModelNotInstalled, OutOfMemory
-from mattebridge_server.models.base import Device
+from mattebridge_server.models.base import Device, LoadSpec, ModelCard
 
 if TYPE_CHECKING:
     import torch
@@ -60,6 +60,16 @@ def torch_dtype(precision: str) -> torch.dtype:
 def default_precision(device: Device) -> str:
     """bf16 where the device computes in it, float32 on a CPU: there bf16 is emulated, slower and less exact."""
     return "bf16" if device.kind == "cuda" else "fp32"
+
+
+def settled_precision(card: ModelCard, spec: LoadSpec) -> str:
+    """The precision that was asked for, else the device's own. Raises `InputError` where the model has it not."""
+    precision = spec.precision or default_precision(spec.device)
+    if precision not in card.precisions:
+        raise InputError(
+            f"{card.title} does not run in {precision!r}", remedy=f"Use one of {', '.join(card.precisions)}."
+        )
+    return precision
 
 
 @contextmanager

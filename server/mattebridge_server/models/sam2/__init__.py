@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-from mattebridge.errors import EngineFailed, InputError
+from mattebridge.errors import EngineFailed
 from mattebridge_server.models.base import (
     Canvas,
     Checkpoint,
@@ -22,6 +22,7 @@ from mattebridge_server.models.execution import (
     release_device_memory,
     reproducible,
     require_torch,
+    settled_precision,
     torch_device,
     torch_dtype,
 )
@@ -52,7 +53,7 @@ class Sam2(Model):
 
     def load(self, spec: LoadSpec) -> None:
         """Read the network to the device. A load that fails leaves what was loaded before in service."""
-        precision = self._precision(spec)
+        precision = settled_precision(self.card, spec)
         require_torch(self.card.title)
         from mattebridge_server.models.sam2.weights import load_model
 
@@ -64,17 +65,8 @@ class Sam2(Model):
 
     def identify(self, spec: LoadSpec) -> bool:
         """From the weight files alone."""
-        self._digest = digest_of_model(self.card, spec.folders, self._precision(spec))
+        self._digest = digest_of_model(self.card, spec.folders, settled_precision(self.card, spec))
         return True
-
-    def _precision(self, spec: LoadSpec) -> str:
-        precision = spec.precision or "fp32"
-        if precision not in self.card.precisions:
-            raise InputError(
-                f"{self.card.title} does not run in {precision!r}",
-                remedy=f"Use one of {', '.join(self.card.precisions)}.",
-            )
-        return precision
 
     def unload(self) -> None:
         """Give the device's memory back."""

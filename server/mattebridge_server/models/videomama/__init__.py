@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from mattebridge.errors import EngineFailed, InputError
+from mattebridge.errors import EngineFailed
 from mattebridge_server.models.base import (
     Canvas,
     Checkpoint,
@@ -18,11 +18,11 @@ from mattebridge_server.models.base import (
     Window,
 )
 from mattebridge_server.models.execution import (
-    default_precision,
     memory_errors,
     release_device_memory,
     reproducible,
     require_torch,
+    settled_precision,
     torch_device,
     torch_dtype,
 )
@@ -59,7 +59,7 @@ class VideoMaMa(Model):
 
     def load(self, spec: LoadSpec) -> None:
         """Read both networks to the device. A load that fails leaves what was loaded before in service."""
-        precision = self._precision(spec)
+        precision = settled_precision(self.card, spec)
         require_torch(self.card.title)
         from mattebridge_server.models.videomama.latents import Memory
         from mattebridge_server.models.videomama.runner import WindowRunner
@@ -76,16 +76,8 @@ class VideoMaMa(Model):
 
     def identify(self, spec: LoadSpec) -> bool:
         """From the weight files alone."""
-        self._digest = digest_of_model(self.card, spec.folders, self._precision(spec))
+        self._digest = digest_of_model(self.card, spec.folders, settled_precision(self.card, spec))
         return True
-
-    def _precision(self, spec: LoadSpec) -> str:
-        precision = spec.precision or default_precision(spec.device)
-        if precision not in self.card.precisions:
-            raise InputError(
-                f"VideoMaMa does not run in {precision!r}", remedy=f"Use one of {', '.join(self.card.precisions)}."
-            )
-        return precision
 
     def unload(self) -> None:
         """Give the device's memory back; latents and window results stay, on the host."""
