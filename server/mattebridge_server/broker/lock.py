@@ -12,11 +12,17 @@ import os
 import signal
 import socket
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from mattebridge.errors import Refused
+from mattebridge.rendezvous import process_alive
+
+POLL_S = 0.01
+DYING_S = 10.0
+"""How long the server's lock is waited for when its holder was killed; threads that wait for a disk die last."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +49,18 @@ class FileLock:
         self.path = path
         self._file: IO[str] | None = None
 
-    def acquire(self, holder: Holder) -> None:
-        """Take the lock. Raises `Refused`, naming the holder, when somebody else has it."""
+    def acquire(self, holder: Holder, dying_s: float = 0.0) -> None:
+        """Take the lock. Raises `Refused`, naming the holder, when somebody else has it.
+
+        A process that was killed counts as gone before its last thread is, and holds its locks until then: for a
+        holder that is gone so, ``dying_s`` seconds are waited.
+        """
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600), "r+", encoding="utf-8")
-        if not _try_lock(file):
+        deadline = time.monotonic() + dying_s
+        while not (locked := _try_lock(file)) and time.monotonic() < deadline and not process_alive(self.holder().pid):
+            time.sleep(POLL_S)
+        if not locked:
             file.close()
             raise Refused(
                 f"it is locked: {self.holder()} has it",

@@ -30,7 +30,7 @@ from ..site import Site, find_site
 from .auth import AllowList
 from .config import Config
 from .journal import network_file_system
-from .lock import FileLock, Holder, broker_lock, device_lock
+from .lock import DYING_S, FileLock, Holder, broker_lock, device_lock
 from .logs import set_up_logging
 from .owner import Process, owner_of, watch
 from .scheduling import Policy
@@ -105,7 +105,7 @@ def run(args: argparse.Namespace, adjust: Callable[[Config], Config] = lambda co
 
 def _only_one(lock: FileLock, holder: Holder) -> None:
     try:
-        lock.acquire(holder)
+        lock.acquire(holder, DYING_S)
     except Refused:
         raise Refused(
             f"a server of this user already runs here: {lock.holder()}",

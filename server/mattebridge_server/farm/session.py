@@ -24,7 +24,7 @@ from mattebridge.launch import log_tail, serve_detached
 from mattebridge.rendezvous import Rendezvous, process_alive, read_alive
 from mattebridge.settings import Settings, private_folder
 
-from ..broker.lock import FileLock, Holder, broker_lock
+from ..broker.lock import DYING_S, FileLock, Holder, broker_lock
 from ..broker.owner import ancestors
 
 FOLDER = "mattebridge"
@@ -135,7 +135,7 @@ def end(session: Path, drain_s: float = DRAIN_S) -> str:
 def _server_process(lock: FileLock) -> int:
     """Who holds the server's lock; 0 where nobody does: the id in a file alone might be somebody else's by now."""
     try:
-        lock.acquire(Holder())
+        lock.acquire(Holder(), DYING_S)
     except Refused:
         return lock.holder().pid
     lock.release()

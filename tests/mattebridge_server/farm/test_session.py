@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,11 +18,22 @@ from farm_shot import BIN, FarmShot, wait_gone
 
 from mattebridge import rendezvous
 from mattebridge.client import Client
-from mattebridge.errors import Cancelled, UsageError
+from mattebridge.errors import Cancelled, Refused, UsageError
+from mattebridge_server.broker.lock import Holder, broker_lock
 from mattebridge_server.farm import session as sessions
 from mattebridge_server.farm.session import FOLDER, Recipe, begin, end, ensure, session_settings
 
 ShotOf = Callable[..., FarmShot]
+DYING = """
+import ctypes, os, sys, threading
+from pathlib import Path
+from mattebridge_server.broker.lock import FileLock, Holder
+lock = FileLock(Path(sys.argv[1]))
+lock.acquire(Holder(os.getpid()))
+threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0))).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+"""A process whose first thread has ended, as one that was killed is for a moment; its lock is held until stdin ends."""
 
 
 @pytest.fixture
@@ -80,6 +92,20 @@ def test_the_process_that_got_a_dead_servers_id_is_left_alone(session: Path) -> 
         assert "gone already" in end(session)
         assert stranger.poll() is None
         stranger.communicate(b"\n")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only there a thread outlives its process's first one")
+def test_a_server_that_is_dying_is_awaited(session: Path) -> None:
+    lock = broker_lock(session_settings(session).runtime_dir)
+    with subprocess.Popen([sys.executable, "-c", DYING, lock.path], stdin=subprocess.PIPE, text=True) as dying:
+        while rendezvous.process_alive(dying.pid):
+            time.sleep(0.01)
+        with pytest.raises(Refused):
+            lock.acquire(Holder())
+        assert dying.stdin is not None
+        threading.Timer(0.3, dying.stdin.close).start()
+        assert "gone already" in end(session)
+        assert dying.stdin.closed, "until its last thread was gone"
 
 
 def test_a_server_that_is_still_starting_ends_with_its_session(shot_of: ShotOf, session: Path) -> None:
