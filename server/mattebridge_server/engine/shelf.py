@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,6 +18,7 @@ from ..models.folders import is_installed, require
 from ..models.licences import is_accepted
 from ..models.registry import Registry, load_registry
 from ..pipeline.params import card_params
+from ..pipeline.timing import host_memory_bytes
 from .ledger import Ledger, Need
 
 HOST_SHARE = 0.8
@@ -32,7 +32,7 @@ def parse_device(text: str, threads: int) -> Device:
     """``cpu:0`` or ``cuda:1`` as a `Device` with its memory. Raises `ValueError`."""
     kind, _, index = text.partition(":")
     if kind == "cpu":
-        return Device("cpu", int(index or 0), threads, _host_bytes())
+        return Device("cpu", int(index or 0), threads, host_memory_bytes())
     if kind == "cuda":
         return Device("cuda", int(index or 0), threads, _cuda_bytes(int(index or 0)))
     raise ValueError(f"a device is cpu:N or cuda:N, not {text!r}")
@@ -202,13 +202,6 @@ def execution_profile(device: Device) -> str:
             continue
     text = ", ".join(parts)
     return f"{text} [{hashlib.sha256(text.encode()).hexdigest()[:8]}]"
-
-
-def _host_bytes() -> int:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError):  # Windows has no sysconf; its models' memory is then not bounded here
-        return 1 << 42
 
 
 def _cuda_bytes(index: int) -> int:

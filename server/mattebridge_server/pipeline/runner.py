@@ -37,8 +37,8 @@ from .region import paste
 from .reporter import Reporter
 from .seam_watch import SeamWatch
 from .store import FrameStore, MaskRule
-from .tail import FINISH_QUEUE, Tail
-from .timing import Stages, peak_memory_bytes
+from .tail import Tail, workers_for
+from .timing import Stages, host_memory_bytes, peak_memory_bytes
 from .tracking import DEFAULT_TRACKER, Track, frames_to_make, keep_track, tell
 
 LONGEST_HELD_WINDOW = 16
@@ -99,7 +99,8 @@ class JobRun:
             shot = self._shot()
             needed = read_frames(shot.plan, self._inputs, self._inputs.frames)
             require_inputs(self._inputs, self._model.card.needs_mask, needed)
-            store = self._store(shot)
+            workers = self._finish_workers(shot)
+            store = self._store(shot, workers)
             stack.callback(store.close)
             keys = FrameKeys(shot.plan, self._inputs, store.digest)
             about = about_job(shot, self._model.card, self._res.profile, self._res.version)
@@ -117,7 +118,7 @@ class JobRun:
                 self._model, shot, self._inputs, store, self._control, self._stages, self._tell.warn, layers
             )
             seams = SeamWatch(shot.plan, self._inputs)
-            with Tail(finisher, keys, self._tell.written) as tail:
+            with Tail(finisher, keys, self._tell.written, workers) as tail:
                 for result in seams.watch(model_pass.results(todo, self._step)):
                     tail.take(result)
             facts = {**self._facts(shot), **seams.facts()}
@@ -141,7 +142,11 @@ class JobRun:
             self._tell.warn("PLAN", message, None)
         return shot
 
-    def _store(self, shot: Shot) -> FrameStore:
+    def _finish_workers(self, shot: Shot) -> int:
+        _, _, width, height = shot.plan.plate
+        return workers_for(self._res.threads, width * height, host_memory_bytes())
+
+    def _store(self, shot: Shot, finishing: int) -> FrameStore:
         plan = shot.plan
         reach = 2 * plan.radius + 1 if plan.temporal == "frame" else min(plan.length, LONGEST_HELD_WINDOW)
         return FrameStore(
@@ -152,7 +157,7 @@ class JobRun:
             self._tell.warn,
             layer=self._request.plate_layer,
             mask_rule=MaskRule(plan.mask_channel, plan.mask_invert, plan.mask_fit),
-            keep=reach + READ_AHEAD + FINISH_QUEUE + 1,
+            keep=reach + READ_AHEAD + finishing + 1,
             workers=max(1, self._res.threads),
         )
 
@@ -200,7 +205,7 @@ class JobRun:
         request = replace(self._request, model=tracker.card.name, params={}, preset="", precision="")
         require_files(self._inputs, "plate", self._inputs.shot)
         shot = plan_shot(self._inputs, request, tracker.card, tracker.digest(), self._res.site, self._control)
-        store = self._store(shot)
+        store = self._store(shot, 1)
         try:
             walk = ModelPass(tracker, shot, self._inputs, store, self._control, self._stages, self._tell.warn)
             found = walk.results(self._inputs.shot, self._step)

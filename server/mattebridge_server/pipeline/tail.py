@@ -10,10 +10,19 @@ from ..models.base import FrameResult
 from .finish import Finisher
 from .keys import FrameKeys
 
-FINISH_QUEUE = 2
+FEWEST_WORKERS = 2
+BYTES_PER_PIXEL = 500
+"""What finishing one plate may take: 350 were measured with linear light and foreground where the band is all of it."""
+SHARE_OF_MEMORY = 0.25
 
 Written = Callable[[int, list[tuple[str, str]], str], None]
 """Called with a frame, its files as (role, path) and its key, once they are whole under their names."""
+
+
+def workers_for(threads: int, plate_pixels: int, memory_bytes: int) -> int:
+    """How many frames are finished at once: as many as there are threads, as far as memory goes; two at least."""
+    fit = int(SHARE_OF_MEMORY * memory_bytes) // (BYTES_PER_PIXEL * max(plate_pixels, 1))
+    return max(FEWEST_WORKERS, min(threads, fit))
 
 
 class Tail:
@@ -22,14 +31,15 @@ class Tail:
     A frame that the model has finished is never thrown away: a cancelled job keeps it.
     """
 
-    def __init__(self, finisher: Finisher, keys: FrameKeys, written: Written) -> None:
+    def __init__(self, finisher: Finisher, keys: FrameKeys, written: Written, workers: int) -> None:
         self._finisher, self._keys, self._written = finisher, keys, written
-        self._pool = ThreadPoolExecutor(FINISH_QUEUE, thread_name_prefix="finish")
+        self._workers = workers
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="finish")
         self._queue: deque[Future[None]] = deque()
 
     def take(self, result: FrameResult) -> None:
         """Finish and write one frame; waits while the queue is full. Raises what an earlier frame failed with."""
-        while len(self._queue) >= FINISH_QUEUE:
+        while len(self._queue) >= self._workers:
             self._queue.popleft().result()
         self._queue.append(self._pool.submit(self._one, result))
 
