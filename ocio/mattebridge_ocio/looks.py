@@ -104,10 +104,13 @@ class FilmicLook:
     )
 
     def forward(self, light: Float32) -> Float32:
-        excess = np.clip((light - self.shoulder_start) / self._room, 0.0, None).astype(np.float32)
-        shoulder = np.log1p(np.float32(self._rate) * excess) * np.float32(self._room / self._rate)
-        below = np.minimum(light, np.float32(self.shoulder_start))
-        return np.clip(encode_srgb(below + shoulder), np.float32(0), np.float32(1))
+        start = np.float32(self.shoulder_start)
+        seen = np.minimum(light, start)
+        over = light > start
+        if over.any():
+            excess = (light[over] - start) / np.float32(self._room)
+            seen[over] += np.log1p(np.float32(self._rate) * excess) * np.float32(self._room / self._rate)
+        return np.clip(encode_srgb(seen), np.float32(0), np.float32(1))
 
     def inverse(self, codes: Float32) -> Float32:
         compressed = decode_srgb(np.clip(codes, np.float32(0), np.float32(1)))

@@ -27,18 +27,23 @@ GUIDE_NOISE = 3e-5
 _RADIUS = 2
 _BLURS = (0.0, 0.5, 0.7, 1.0, 1.4, 2.0)
 _SURE_RISE = 0.05
+_ROUNDS = 8
 _SMOOTH_BLUR = 1.0
-_CALM_SIGMA = 1.5
+_CALM_SIGMA = 1.8
 _CALM_DEVIATION = 0.015
 _PAIRS = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
 
 
 @dataclass(frozen=True)
 class Sharpened:
-    """``alpha`` with its detail, and ``detailed``: 1 where it has any, 0 where its edge is smooth; both (H, W)."""
+    """``alpha`` with its detail, and ``detailed``: 1 where it has any, 0 where its edge is smooth; both (H, W).
+
+    ``softness`` is the blur that was taken away, a sigma in the network's pixels.
+    """
 
     alpha: Float32
     detailed: Float32
+    softness: float
 
 
 def slopes(alpha: Float32, guide: Float32, radius: int) -> Float32:
@@ -84,11 +89,14 @@ def sharpened(alpha: Float32, codes: Float32, noise: Float32, unit: float) -> Sh
     if blur > 0:
         detail = lacking(slope, codes - blurred(codes, blur), noise)[0]
         sharp, calm = np.clip(alpha + detail, 0, 1), calm + detail
-        # Made soft again it has to be what the network said.
-        sharp = sharp + detailed * (alpha - blurred(sharp, blur))
+        for _ in range(_ROUNDS):
+            # Made soft again it has to be what the network said (van Cittert, Zeitschrift fuer Physik 69, 1931).
+            sharp = np.clip(sharp + detailed * (alpha - blurred(sharp, blur)), 0, 1)
     result = np.clip(calm + detailed * (sharp - calm), 0, 1)
     return Sharpened(
-        np.where((alpha <= 0) | (alpha >= 1), alpha, result).astype(np.float32), np.asarray(detailed, np.float32)
+        np.where((alpha <= 0) | (alpha >= 1), alpha, result).astype(np.float32),
+        np.asarray(detailed, np.float32),
+        blur / size,
     )
 
 

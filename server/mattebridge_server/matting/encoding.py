@@ -88,7 +88,8 @@ def light_behind(
 ) -> tuple[Float32, Float32]:
     """Light and its variance, (N, 3), of a side's ``code`` (N, 3) known to ``variance``.
 
-    Where the neighbourhood's ``smooth`` code lies in the shoulder the highlights are averaged in, by their variance.
+    Where the neighbourhood's ``smooth`` code and its own lie in the shoulder the highlights are averaged in, by their
+    variance.
     """
     light = np.minimum(encoding.inverse(code), ceiling)
     spread = variance * np.square(_light_per_code(code, encoding)) + np.float32(1e-10)
@@ -96,7 +97,8 @@ def light_behind(
         spread / (spread + bright.variance), _share_above(smooth, 0.9, 1.0, encoding.white_point, encoding)
     )
     share = _share_above(smooth, 0.9, 1.1, encoding.shoulder_start, encoding) * (bright.light > 0) * hidden
-    return light + share * (bright.light - light), (1 - share) * spread
+    share = share * _share_above(code, 0.98, 1.0, encoding.shoulder_start, encoding)
+    return light + share * (bright.light - light), (1 - share) * spread + share * bright.variance
 
 
 def compressed(codes: Float32, encoding: Encoding) -> Bools:

@@ -10,9 +10,10 @@ for dark hair over a bright sky as .265. The way back:
 3. Where a code lies in the look's shoulder or clip, the light behind it is taken from the plate (`encoding`), and the
    band is widened, because such an edge lies far inside what the network calls solid: hair of .02 over a sky of 8 reads
    as white up to a coverage of .88.
-4. Two estimates of alpha follow. The *remap* mixes the two codes with alpha, decodes, and asks which mix of light that
-   is. The *projection* asks it of the plate itself, which no look has clipped. They are averaged by their variances;
-   where foreground and background are hard to tell apart the remap tends to the network's own alpha.
+4. Both sides' light is fitted once more, to mixes of light in every channel, and the coverage is found that a network
+   reads as its alpha under this look (`mixing`). The *projection* asks the plate itself, which no look has clipped.
+   The two are averaged by their variances; where foreground and background are hard to tell apart the reading tends to
+   the network's own alpha.
 5. Where the edge is smooth, the step from a to alpha is smooth too: colours that err from pixel to pixel, which would
    flicker, are evened out there.
 
@@ -28,7 +29,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .detail import box, sharpened
+from .detail import blurred, box, sharpened
 from .encoding import (
     Encoding,
     Highlights,
@@ -40,6 +41,7 @@ from .encoding import (
 )
 from .grain import DARKEST, grain_level
 from .local_colours import LocalColours, explained, local_colours
+from .mixing import Pair, Read, coverage_of, light_per_code, pair_of, relit, slope_of
 
 Float32 = NDArray[np.float32]
 Bools = NDArray[np.bool_]
@@ -51,10 +53,11 @@ REFERENCE_HEIGHT = 1080
 _BAND = 0.004
 _MARGIN = 192.0
 _WIDEN_RADIUS = 16.0
-_ALPHA_ERROR, _LEAST_ALPHA_ERROR = 0.02, 0.002
+_ALPHA_ERROR, _SOFT_ALPHA_ERROR, _LEAST_ALPHA_ERROR = 0.01, 0.03, 0.002
 _LEAST_SEPARATION = 0.03
 _MODEL_ERROR = 0.05
 _SETTLE_RADIUS = 6.0
+_CALM_SIGMA = 1.75
 
 
 @dataclass(frozen=True)
@@ -68,18 +71,6 @@ class _Pixels:
     alpha_variance: Float32
     separation: Float32
     doubt: Float32
-
-
-@dataclass(frozen=True)
-class _Pair:
-    """Foreground and background of each pixel: codes, light, and the variance of that light; all (N, 3) float32."""
-
-    foreground_code: Float32
-    background_code: Float32
-    foreground: Float32
-    background: Float32
-    foreground_variance: Float32
-    background_variance: Float32
 
 
 def solve_linear(plate: Float32, alpha: Float32, encoding: Encoding) -> Float32:
@@ -126,19 +117,21 @@ def _solved(light: Float32, alpha: Float32, edge: Bools, encoding: Encoding, uni
         colours.foreground_variance[chosen],
         colours.background_variance[chosen],
     )
-    own = explained(here, codes[chosen], sharp.alpha[chosen], _alpha_variance(alpha[chosen]), noise[chosen])
+    own = explained(
+        here, codes[chosen], sharp.alpha[chosen], _alpha_variance(alpha[chosen], sharp.softness), noise[chosen]
+    )
     ceiling = brightest_nearby(light, unit)[chosen]
     sides = []
-    for side, code, variance, smooth in (
-        (sharp.alpha, own.foreground, own.foreground_variance, here.foreground),
-        (1 - sharp.alpha, own.background, own.background_variance, here.background),
+    for side, code, smooth, variance in (
+        (sharp.alpha, own.foreground, here.foreground, here.foreground_variance),
+        (1 - sharp.alpha, own.background, here.background, here.background_variance),
     ):
         bright = highlights(light, side, encoding, unit)
         bright = Highlights(bright.light[chosen], bright.variance[chosen])
-        seen, spread = light_behind(code, variance, smooth, bright, ceiling, encoding)
-        sides.append((encoding.forward(seen), seen, spread))
-    front, back = sides
-    pair = _Pair(front[0], back[0], front[1], back[1], front[2], back[2])
+        sides.append(light_behind(code, variance, smooth, bright, ceiling, encoding))
+    (front, front_variance), (back, back_variance) = sides
+    pair = pair_of(front, back, front_variance, back_variance, encoding)
+    pair = relit(pair, Read(own.alpha, own.alpha_variance), light[chosen], grain[chosen], chosen, encoding, unit)
     apart = here.foreground - here.background
     separation = np.einsum("nc,nc->n", apart, apart) / np.float32(3)
     doubt = (here.foreground_variance + here.background_variance)[:, 0] + np.float32(_LEAST_SEPARATION**2)
@@ -153,54 +146,48 @@ def _chosen(alpha: Float32, edge: Bools, colours: LocalColours, encoding: Encodi
     """The band, and around any edge the pixels where either side is in the look's shoulder or clip."""
     size = 2 * max(1, round(_WIDEN_RADIUS * unit)) + 1
     wide = cv2.dilate(edge.astype(np.uint8), np.ones((size, size), np.uint8)) > 0
-    bright = compressed(colours.foreground, encoding) | compressed(colours.background, encoding)
+    sigma = _CALM_SIGMA * unit  # one bright pixel is no highlight
+    front, back = blurred(colours.foreground, sigma), blurred(colours.background, sigma)
+    bright = compressed(front, encoding) | compressed(back, encoding)
     return np.asarray(((alpha > _BAND) & (alpha < 1 - _BAND)) | (wide & bright), np.bool_)
 
 
-def _alpha_variance(alpha: Float32) -> Float32:
-    """How wrong a network's alpha is taken to be: in the band; hardly where it is solid or empty."""
+def _alpha_variance(alpha: Float32, softness: float) -> Float32:
+    """How wrong a network's alpha is taken to be: more in the band where it was soft; hardly where solid or empty."""
+    error = _ALPHA_ERROR + (_SOFT_ALPHA_ERROR - _ALPHA_ERROR) * min(softness, 1.0)
     certain = (alpha <= _BAND) | (alpha >= 1 - _BAND)
-    return np.where(certain, np.float32(_LEAST_ALPHA_ERROR**2), np.float32(_ALPHA_ERROR**2))
+    return np.where(certain, np.float32(_LEAST_ALPHA_ERROR**2), np.float32(error**2))
 
 
-def _combined(pixels: _Pixels, pair: _Pair, encoding: Encoding) -> Float32:
-    """Remap and projection averaged by their variances: (N,) in 0..1."""
+def _combined(pixels: _Pixels, pair: Pair, encoding: Encoding) -> Float32:
+    """What the network read, as coverage, and the projection of the plate, averaged by their variances: (N,)."""
     trust = pixels.separation / (pixels.separation + pixels.doubt)
-    remapped = pixels.alpha + trust * (_remap(pixels.alpha, pair, encoding) - pixels.alpha)
+    coverage = coverage_of(pixels.alpha, pair, encoding).value
     deviation = np.sqrt(pixels.alpha_variance)
-    low, high = (_remap(pixels.alpha + sign * deviation, pair, encoding) for sign in (-1, 1))
-    remap_variance = np.square(np.maximum(0.5 * np.abs(high - low), 0.5 * deviation)) + np.float32(1e-8)
-    # What the local model cannot know is about the same number of codes everywhere, on a curve without a shoulder.
-    light_per_code = 2.4 * np.power(np.maximum(pixels.light, np.float32(0.003)), np.float32(1 - 1 / 2.4))
+    read_variance = np.square(np.maximum(deviation / slope_of(coverage, pair, encoding), 0.5 * deviation))
+    read = pixels.alpha + trust * (coverage - pixels.alpha)
     variance = (
         pixels.grain
-        + np.square(remapped)[:, None] * pair.foreground_variance
-        + np.square(1 - remapped)[:, None] * pair.background_variance
-        + np.square(np.float32(_MODEL_ERROR) * light_per_code)
+        + np.square(read)[:, None] * pair.foreground_variance
+        + np.square(1 - read)[:, None] * pair.background_variance
+        + np.square(np.float32(_MODEL_ERROR) * light_per_code(pixels.light))
     )
     across = pair.foreground - pair.background
     along = across / variance
     weight = np.einsum("nc,nc->n", across, along)
     projected = np.einsum("nc,nc->n", pixels.light - pair.background, along)
-    prior = 1 / remap_variance
-    return np.asarray(np.clip((projected + prior * remapped) / (weight + prior), 0, 1), np.float32)
+    prior = 1 / (read_variance + np.float32(1e-8))
+    return np.asarray(np.clip((projected + prior * read) / (weight + prior), 0, 1), np.float32)
 
 
-def _within_reach(solved: Float32, network: Float32, pair: _Pair, encoding: Encoding) -> Float32:
+def _within_reach(solved: Float32, network: Float32, pair: Pair, encoding: Encoding) -> Float32:
     """Where the network saw solid or empty, ``solved`` no farther from it than what the look could have hidden."""
-    least, most = (_remap(network + sign * np.float32(_BAND), pair, encoding) for sign in (-1, 1))
-    certain = (network <= _BAND) | (network >= 1 - _BAND)
-    return np.where(certain, np.clip(solved, least, most), solved).astype(np.float32)
-
-
-def _remap(alpha: Float32, pair: _Pair, encoding: Encoding) -> Float32:
-    """Which mix of light has the code that ``alpha`` mixes: (N,) in 0..1; 0 and 1 stay, and so does equal light."""
-    share = np.clip(alpha, 0, 1)[:, None]
-    mixed = encoding.inverse(share * pair.foreground_code + (1 - share) * pair.background_code)
-    across = pair.foreground - pair.background
-    along = np.einsum("nc,nc->n", mixed - pair.background, across)
-    mix = np.clip((along + 1e-7 * share[:, 0]) / (np.einsum("nc,nc->n", across, across) + 1e-7), 0, 1)
-    return np.where(alpha <= 0, 0, np.where(alpha >= 1, 1, mix)).astype(np.float32)
+    band = np.float32(_BAND)
+    result = solved.copy()
+    for which, sign in ((network <= band, 1), (network >= 1 - band, -1)):
+        reach = coverage_of(network[which] + sign * band, pair.at(which), encoding)
+        result[which] = np.minimum(solved[which], reach.high) if sign > 0 else np.maximum(solved[which], reach.low)
+    return result
 
 
 def _settled(solved: Float32, alpha: Float32, detailed: Float32, unit: float) -> Float32:

@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 
 Float32 = NDArray[np.float32]
 
-WIDE_SIGMAS, NARROW_SIGMAS = (64.0, 32.0, 16.0), (8.0, 4.0, 2.0)
+WIDE_SIGMAS, NARROW_SIGMAS = (64.0, 32.0, 16.0), (8.0, 4.0, 2.0, 1.0)
 """Neighbourhoods in pixels at a plate height of 1080, before and after the variances are learned again."""
 LEAST_VARIANCE = 2e-5
 """Of any colour, in codes: what half a step of eight bits leaves open, and a little more."""
 
-_PRIOR_WEIGHT = 0.1
+_PRIOR_WEIGHT = 0.02
 _TEXTURE_SIGMA = 6.0
 _TEXTURE_REACH = (12.0, 40.0, 130.0)
 _FARTHER_WEIGHT = 0.03
