@@ -171,6 +171,12 @@ def test_an_alpha_softer_than_the_plate_is_sharpened_before_it_is_solved(name: s
     assert band_error(solved, truth) < 0.8 * band_error(soft, truth)
 
 
+def test_thin_fuzz_on_a_small_plate_is_not_taken_for_softness() -> None:
+    transform, plate, truth, network = seen("fuzz", 1.19)
+    solved = solve_linear(plate, network, transform)
+    assert band_error(solved, truth) < 0.8 * band_error(network, truth)
+
+
 def test_the_result_does_not_depend_on_the_number_of_threads() -> None:
     transform, plate, _, network = seen("clutter", 1.83)
     before = cv2.getNumThreads()
