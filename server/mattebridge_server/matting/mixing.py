@@ -135,15 +135,20 @@ def relit(
         relative = np.clip(
             deviation / (pair.foreground + np.float32(_DARKEST)), -_MOST_DEVIATION, _MOST_DEVIATION
         )  # so that one highlight does not speak for all
-        spread = np.zeros((*where.shape, 6), np.float32)
-        spread[where] = np.concatenate([relative, known], axis=1)
-        near = wide_blur(spread, _SURROUNDINGS_SIGMA * unit)[where]
-        change = 1 + near[:, :3] / (near[:, 3:] + np.float32(_LEAST_KNOWN))
+        told, weight = (_around(part, where, _SURROUNDINGS_SIGMA * unit) for part in (relative, known))
+        change = 1 + told / (weight + np.float32(_LEAST_KNOWN))
         lit = pair.foreground * np.clip(change, _LEAST_CHANGE, _MOST_CHANGE)
         pair = replace(pair, foreground=lit, foreground_code=encoding.forward(lit))
     front, _, back = _unexplained(pair, read, light, grain, encoding)
     lit, unlit = np.maximum(pair.foreground + front, 0), np.maximum(pair.background + back, 0)
     return pair_of(lit, unlit, pair.foreground_variance, pair.background_variance, encoding)
+
+
+def _around(values: Float32, where: Bools, sigma: float) -> Float32:
+    """Gaussian mean of ``values`` (N, 3) of the pixels ``where`` (H, W), as if others were 0: (N, 3)."""
+    whole = np.zeros((*where.shape, 3), np.float32)
+    whole[where] = values
+    return np.asarray(wide_blur(whole, sigma)[where], np.float32)
 
 
 def _unexplained(

@@ -69,6 +69,16 @@ def test_hair_before_a_sky_far_above_white_is_found_where_the_network_sees_only_
     assert np.abs(solved - alpha)[reached].mean() < 0.15
 
 
+@pytest.mark.parametrize("height", [270, 1080, 2160])
+def test_a_plate_of_any_height_is_solved(height: int) -> None:
+    look = FilmicLook()
+    alpha = np.tile(ramp()[:1], (height, 1))
+    front, back = (np.full((height, WIDTH, 3), value, np.float32) for value in (0.75, 0.002))
+    network = encoded(front, back, alpha, look)
+    solved = solve_linear(mixed(front, back, alpha, grain=0.01), network, look)
+    assert band_error(solved, alpha) < 0.2 * band_error(network, alpha)
+
+
 def test_solid_and_empty_stay_and_far_from_the_band_nothing_changes() -> None:
     alpha = ramp()
     look = FilmicLook()
@@ -143,13 +153,19 @@ def test_grain_is_measured_in_spite_of_texture() -> None:
     assert grain_level(np.zeros((20, 20, 3), np.float32)) == 0
 
 
-def seen(name: str, gain: float) -> tuple[Encoding, Float32, Float32, Float32]:
-    """A benchmark shot as the network sees it: transform, plate in linear Rec.709, true alpha, encoded alpha."""
+def seen(name: str, gain: float, height: int = 360) -> tuple[Encoding, Float32, Float32, Float32]:
+    """A benchmark shot as the network sees it: transform, plate in linear Rec.709, true alpha, encoded alpha.
+
+    Of a plate that is larger than 360 lines, the columns around the middle.
+    """
     config = ColourConfig.load("ocio://cg-config-v2.1.0_aces-v1.3_ocio-v2.3")
     transform = network_transform(config, "ACEScg", "filmic", gain=gain)
-    frame = make_shot(name, 640, 360).frame(0)
-    plate, front, back = (transform.light(image) for image in (frame.plate, frame.foreground, frame.background))
-    return transform, plate, frame.alpha, encoded(front, back, frame.alpha, transform)
+    width = height * 16 // 9
+    frame, middle = make_shot(name, width, height).frame(0), slice((width - 640) // 2, (width + 640) // 2)
+    layers = (frame.plate, frame.foreground, frame.background)
+    plate, front, back = (transform.light(np.ascontiguousarray(image[:, middle])) for image in layers)
+    alpha = np.ascontiguousarray(frame.alpha[:, middle])
+    return transform, plate, alpha, encoded(front, back, alpha, transform)
 
 
 @pytest.mark.parametrize(("name", "gain"), [("dark_hair_bright", 0.27), ("bright_hair_dark", 1.68)])
@@ -165,7 +181,7 @@ def test_hair_of_high_contrast_loses_its_bias(name: str, gain: float) -> None:
     ("name", "gain"), [("dark_hair_bright", 0.27), ("hair_highlights", 3.08), ("clutter", 1.83), ("fuzz", 1.19)]
 )
 def test_an_alpha_softer_than_the_plate_is_sharpened_before_it_is_solved(name: str, gain: float) -> None:
-    transform, plate, truth, network = seen(name, gain)
+    transform, plate, truth, network = seen(name, gain, 1080)
     soft = np.asarray(cv2.GaussianBlur(network, (0, 0), 0.8), np.float32)
     solved = solve_linear(plate, soft, transform)
     assert band_error(solved, truth) < 0.8 * band_error(soft, truth)
