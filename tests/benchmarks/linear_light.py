@@ -10,7 +10,7 @@ flicker (dtSSD) not above the unconverted; error of the composite over mid grey 
 the true foreground, which shows alpha alone, and beside it with the foreground estimated under each alpha, which also
 shows the estimate's own error and has no target. A figure that misses its target has a star.
 
-All is done on the rectangle around the subject: the solve leaves the rest of a plate as it is, and the rest is right.
+All is done on the columns around the subject: the solve leaves the rest of a plate as it is, and the rest is right.
 """
 
 from __future__ import annotations
@@ -68,17 +68,15 @@ def lit_frames(name: str, height: int, count: int, seed: int, transform: Network
 
 
 def around_the_subject(frames: list[Lit]) -> list[Lit]:
-    """The frames cut to the rectangle in which any of them has a soft edge, with a margin of a tenth of the height."""
-    soft = np.logical_or.reduce([(frame.alpha > 0) & (frame.alpha < 1) for frame in frames])
-    margin = soft.shape[0] // 10
-    place = tuple(
-        slice(max(0, int(line[0]) - margin) // 8 * 8, (int(line[-1]) + margin) // 8 * 8)
-        for line in (np.flatnonzero(soft.any(axis=axis)) for axis in (1, 0))
-    )
-    cut = [
-        [np.ascontiguousarray(image[place]) for image in (f.plate, f.alpha, f.foreground, f.background)] for f in frames
+    """The columns in which any frame has a soft edge, with a margin of a tenth of the height; all rows, because the
+    solve's sizes scale with a plate's height."""
+    soft = np.logical_or.reduce([((frame.alpha > 0) & (frame.alpha < 1)).any(axis=0) for frame in frames])
+    columns, margin = np.flatnonzero(soft), frames[0].alpha.shape[0] // 10
+    place = slice(max(0, int(columns[0]) - margin) // 8 * 8, (int(columns[-1]) + margin) // 8 * 8)
+    return [
+        Lit(*(np.ascontiguousarray(image[:, place]) for image in (f.plate, f.alpha, f.foreground, f.background)))
+        for f in frames
     ]
-    return [Lit(*images) for images in cut]
 
 
 def _lit(frame: Frame, transform: NetworkTransform) -> Lit:
