@@ -48,13 +48,11 @@ class LocalColours:
 
 @dataclass(frozen=True)
 class Explained:
-    """Each pixel's own colours (N, 3), alpha (N,), and the variances that are left, float32."""
+    """Each pixel's own colours (N, 3), alpha (N,), and the variance that alpha has left (N,), float32."""
 
     foreground: Float32
     background: Float32
     alpha: Float32
-    foreground_variance: Float32
-    background_variance: Float32
     alpha_variance: Float32
 
 
@@ -91,13 +89,10 @@ def explained(
     left = alpha_variance / (1 + alpha_variance * np.einsum("nc,nc->n", across, along))
     step = left * np.einsum("nc,nc->n", unexplained, along)
     unexplained = unexplained - across * step[:, None]
-    whole = colour_part + alpha_variance[:, None] * across * across
     return Explained(
         np.clip(colours.foreground + share * spread_f / colour_part * unexplained, 0, 1),
         np.clip(colours.background + rest * spread_b / colour_part * unexplained, 0, 1),
         np.clip(alpha + step, 0, 1),
-        spread_f * (1 - share * share * spread_f / whole),
-        spread_b * (1 - rest * rest * spread_b / whole),
         left,
     )
 
