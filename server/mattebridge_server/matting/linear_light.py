@@ -29,7 +29,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .detail import blurred, box, sharpened
+from .band import REFERENCE_HEIGHT
+from .detail import blurred, box
 from .encoding import (
     Encoding,
     Highlights,
@@ -42,13 +43,13 @@ from .encoding import (
 from .grain import DARKEST, grain_level
 from .local_colours import LocalColours, explained, local_colours
 from .mixing import Pair, Read, coverage_of, light_per_code, pair_of, relit, slope_of
+from .softness import sharpened
 
 Float32 = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 
 __all__ = ["Encoding", "solve_linear"]
 
-REFERENCE_HEIGHT = 1080
 
 _BAND = 0.004
 _MARGIN = 192.0

@@ -2,9 +2,10 @@
 
 The canvas has fewer pixels than the region it shows. Enlarging alone leaves a soft edge; the plate knows where the edge
 is. Over a few canvas pixels alpha is close to a linear function of the encoded plate's colour (`detail`): fitted at the
-canvas's size, it turns what the plate loses on the way to the canvas and back into what alpha lost. Where alpha is
-smooth, or the plate does not show its edge, alpha is only enlarged. The guide must be the picture that the network saw
-(encoded, same look and gain), because it is in codes that its alpha mixes linearly.
+canvas's size, it turns what the plate loses on the way to the canvas and back into what alpha lost. What the network
+itself blurred on its canvas is taken away before (`softness`). Where alpha is smooth, or the plate does not show its
+edge, alpha is only enlarged. The guide must be the picture that the network saw (encoded, same look and gain), because
+it is in codes that its alpha mixes linearly.
 
 Outside the band nothing is touched: where the canvas is solid alpha is 1, where it is empty alpha is 0.
 """
@@ -19,7 +20,8 @@ from numpy.typing import NDArray
 
 from mattebridge.errors import InputError
 
-from .detail import GUIDE_NOISE, lacking, slopes
+from .detail import GUIDE_NOISE, LocalFit, lacking
+from .softness import focused
 
 Float32 = NDArray[np.float32]
 Bools = NDArray[np.bool_]
@@ -81,7 +83,7 @@ def _enlarged(alpha: Float32, guide: Float32) -> Float32:
     if not shrinks:
         band = ~(solid | empty)
         if band.any():
-            large = _guided(alpha, guide, large, band)
+            large = _guided(alpha, guide, band)
     large = np.clip(large, 0, 1)
     large[solid], large[empty] = 1, 0
     return np.asarray(large, np.float32)
@@ -98,11 +100,13 @@ def _resized(image: Float32, size: tuple[int, int], method: int) -> Float32:
     return np.asarray(cv2.resize(np.ascontiguousarray(image), size, interpolation=method), np.float32)
 
 
-def _guided(alpha: Float32, guide: Float32, large: Float32, band: Bools) -> Float32:
+def _guided(alpha: Float32, guide: Float32, band: Bools) -> Float32:
     """``large`` with the detail of ``guide`` that the canvas could not hold."""
     canvas, plate = (alpha.shape[1], alpha.shape[0]), (guide.shape[1], guide.shape[0])
     small = _resized(guide, canvas, cv2.INTER_AREA)
-    slope = _resized(slopes(alpha, small, _RADIUS), plate, cv2.INTER_LINEAR)
+    alpha = focused(alpha, small)
+    large = _resized(alpha, plate, cv2.INTER_CUBIC)
+    slope = _resized(LocalFit(small, _RADIUS).slope(alpha), plate, cv2.INTER_LINEAR)
     detail, _ = lacking(slope, guide - _resized(small, plate, cv2.INTER_CUBIC), GUIDE_NOISE)
     result = large.copy()
     result[band] = np.clip(large + detail, 0, 1)[band]

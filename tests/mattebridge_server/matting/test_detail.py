@@ -8,8 +8,9 @@ import pytest
 from numpy.typing import NDArray
 
 from mattebridge_server.demo.scenes import Frame
-from mattebridge_server.matting.detail import GUIDE_NOISE, lacking, sharpened, slopes, softness
+from mattebridge_server.matting.detail import GUIDE_NOISE, LocalFit, lacking
 from mattebridge_server.matting.local_colours import LocalColours, explained, local_colours
+from mattebridge_server.matting.softness import focused, sharpened, softness
 
 Float32 = NDArray[np.float32]
 GRAIN = 0.004
@@ -38,6 +39,33 @@ def test_the_softness_of_an_alpha_is_measured_and_taken_away(shots: dict[str, Fr
     assert np.abs(sharp - alpha).mean() < 0.3 * np.abs(soft - alpha).mean()
 
 
+def test_a_blur_of_another_shape_is_taken_away_and_leaves_no_pattern(shots: dict[str, Frame]) -> None:
+    """Half the resolution, enlarged: its lattice must not come out stronger."""
+    alpha = shots["dark_hair_bright"].alpha
+    codes, size = mixed(alpha), (alpha.shape[1], alpha.shape[0])
+    half = cv2.resize(alpha, (size[0] // 2, size[1] // 2), interpolation=cv2.INTER_AREA)
+    soft = np.asarray(cv2.resize(half, size, interpolation=cv2.INTER_LINEAR), np.float32)
+    sharp = focused(soft, codes)
+    assert np.abs(sharp - alpha).mean() < 0.6 * np.abs(soft - alpha).mean()
+
+
+def test_a_sharp_alpha_of_thin_fibres_is_not_sharpened(shots: dict[str, Frame]) -> None:
+    alpha = shots["fuzz"].alpha
+    codes = mixed(alpha)
+    assert np.abs(focused(alpha, codes) - alpha).mean() < 1e-3
+
+
+def test_the_functions_from_a_guide_give_what_is_linear_in_it_and_average_what_is_not() -> None:
+    rng = np.random.default_rng(4)
+    guide = rng.random((40, 50, 3), np.float32)
+    linear = np.asarray(guide @ np.array([0.2, -0.5, 0.7], np.float32) + np.float32(0.3))
+    fit = LocalFit(guide, 2)
+    np.testing.assert_allclose(fit.fitted(linear), linear, atol=2e-3)
+    np.testing.assert_allclose(fit.slope(linear)[5:-5, 5:-5], np.broadcast_to([0.2, -0.5, 0.7], (30, 40, 3)), atol=5e-3)
+    other = rng.random((40, 50), np.float32)
+    assert fit.fitted(other).std() < 0.7 * other.std()
+
+
 def test_an_alpha_as_sharp_as_the_plate_is_left_alone(shots: dict[str, Frame]) -> None:
     alpha = shots["dark_hair_bright"].alpha
     codes = mixed(alpha)
@@ -63,7 +91,7 @@ def test_on_a_smooth_edge_noise_is_calmed_and_no_grain_comes_in() -> None:
 def test_detail_no_larger_than_the_guides_noise_is_left_out() -> None:
     ramp = np.tile(np.linspace(0, 1, 200, dtype=np.float32), (100, 1))
     codes = mixed(ramp)
-    slope = slopes(ramp, codes, 2)
+    slope = LocalFit(codes, 2).slope(ramp)
     grain = codes - blurred(codes, 1.0)
     assert np.abs(lacking(slope, grain, 4 * GRAIN**2)[0]).max() < 1e-3
     assert np.abs(lacking(slope, 10 * grain, GUIDE_NOISE)[0]).max() > 0.01

@@ -42,6 +42,17 @@ def test_the_plate_brings_back_what_the_canvas_could_not_hold(factor: int) -> No
     assert np.abs(restored - alpha).mean() < 0.5 * np.abs(enlarged - alpha).mean()
 
 
+@pytest.mark.parametrize("factor", [1.5, 2, 3])
+def test_what_the_network_blurred_on_its_canvas_is_taken_away(factor: float) -> None:
+    alpha, guide = strands()
+    size = (round(alpha.shape[1] / factor), round(alpha.shape[0] / factor))
+    canvas = np.asarray(cv2.resize(alpha, size, interpolation=cv2.INTER_AREA), np.float32)
+    blurred = np.asarray(cv2.GaussianBlur(canvas, (0, 0), 1.0), np.float32)
+    enlarged = np.clip(cv2.resize(blurred, alpha.shape[::-1], interpolation=cv2.INTER_CUBIC), 0, 1)
+    restored = restore(blurred, guide, None)
+    assert np.abs(restored - alpha).mean() < 0.4 * np.abs(enlarged - alpha).mean()
+
+
 def test_a_plate_that_shows_no_edge_leaves_a_plain_enlargement() -> None:
     alpha, guide = strands()
     canvas = small(alpha, 2)

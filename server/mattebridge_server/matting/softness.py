@@ -1,0 +1,140 @@
+"""How much softer than the plate an alpha is, and that softness taken away.
+
+A network's alpha is softer than the picture it saw: a decoder blurs. `softness` finds by how much. What takes it away
+keeps what the network said at the scales that survive the blur; below them it follows the plate, as far as the plate
+explains it. `focused` does so on a network's canvas, before `restore` enlarges it, and `sharpened` on the plate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .detail import GUIDE_NOISE, LocalFit, blurred, box, lacking
+
+Float32 = NDArray[np.float32]
+
+_RADIUS = 2
+_BLURS = (0.0, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
+_SHARES = (0.0, 0.5, 0.75, 1.0)
+_LEAST_GAIN, _SURE_GAIN = 0.005, 0.02
+_LEAST_EDGE = 1e-3
+_ROUNDS, _TRIAL_ROUNDS = 8, 3
+_UNEXPLAINED_DEVIATION = 0.04
+_SMOOTH_BLUR = 1.0
+_CALM_SIGMA = 1.8
+_CALM_DEVIATION = 0.015
+
+
+@dataclass(frozen=True)
+class Sharpened:
+    """``alpha`` with its detail, and ``detailed``: 1 where it has any, 0 where its edge is smooth; both (H, W).
+
+    ``softness`` is the blur that was taken away, a sigma in the network's pixels.
+    """
+
+    alpha: Float32
+    detailed: Float32
+    softness: float
+
+
+def focused(alpha: Float32, codes: Float32) -> Float32:
+    """``alpha`` (h, w) made as sharp as the ``codes`` (h, w, 3) that the network saw, on the network's own pixels."""
+    blur = softness(alpha, codes, 1.0)
+    if blur == 0:
+        return alpha
+    slope = LocalFit(blurred(codes, blur), _RADIUS).slope(alpha)
+    detailed = _detailed(slope, codes, _SMOOTH_BLUR, GUIDE_NOISE)
+    detail = lacking(slope, codes - blurred(codes, blur), GUIDE_NOISE)[0]
+    sharp = _focused(alpha, detail, LocalFit(codes, _RADIUS), blur, _ROUNDS)
+    return np.where((alpha <= 0) | (alpha >= 1), alpha, alpha + detailed * (sharp - alpha)).astype(np.float32)
+
+
+def sharpened(alpha: Float32, codes: Float32, noise: Float32, unit: float) -> Sharpened:
+    """``alpha`` (H, W) made as sharp as the plate's ``codes`` (H, W, 3), whose grain has the variance ``noise``.
+
+    Where the plate's edge is smooth, alpha's own noise is calmed instead. What is 0 or 1 stays so.
+    """
+    size = max(unit, 1.0)  # a network blurs by its own pixels, which are not smaller than the plate's
+    blur = softness(alpha, codes, unit)
+    slope = LocalFit(blurred(codes, blur), _RADIUS).slope(alpha)
+    detailed = _detailed(slope, codes, _SMOOTH_BLUR * size, noise)
+    calm = blurred(alpha, _CALM_SIGMA * size)
+    sharp = alpha
+    if blur > 0:
+        detail = lacking(slope, codes - blurred(codes, blur), noise)[0]
+        sharp = _focused(alpha, detail, LocalFit(codes, _RADIUS), blur, _ROUNDS)
+        calm = calm + detail
+    result = np.clip(calm + detailed * (sharp - calm), 0, 1)
+    return Sharpened(np.where((alpha <= 0) | (alpha >= 1), alpha, result).astype(np.float32), detailed, blur / size)
+
+
+def _detailed(slope: Float32, codes: Float32, sigma: float, noise: Float32 | float) -> Float32:
+    energy = lacking(slope, codes - blurred(codes, sigma), noise)[1]
+    return np.asarray(energy / (energy + np.float32(_CALM_DEVIATION**2)), np.float32)
+
+
+def _focused(alpha: Float32, detail: Float32, fit: LocalFit, blur: float, rounds: int) -> Float32:
+    """``alpha`` (H, W) without its ``blur``, from a first guess of its ``detail``.
+
+    Rounds go between what the plate explains and what the network said. The first holds as far as the plate
+    explains alpha at all. The second: made soft again it has to be what it was (van Cittert, Zeitschrift fuer Physik
+    69, 1931). Without the first, any difference between the real blur and a Gaussian becomes a pattern.
+    """
+    known = (alpha <= 0) | (alpha >= 1)
+    free = np.float32(_UNEXPLAINED_DEVIATION**2)
+    sharp = np.where(known, alpha, np.clip(alpha + detail, 0, 1))
+    for _ in range(rounds):
+        fitted = np.clip(fit.fitted(sharp), 0, 1)
+        off = box(np.square(fitted - sharp), _RADIUS + 1)
+        sharp = sharp + free / (free + off) * (fitted - sharp)
+        sharp = np.where(known, alpha, np.clip(sharp + alpha - blurred(sharp, blur), 0, 1))
+    return np.asarray(sharp, np.float32)
+
+
+def softness(alpha: Float32, codes: Float32, unit: float) -> float:
+    """Sigma in pixels of the blur that ``alpha`` has and ``codes`` have not, up to 2.8; 0 where there is none.
+
+    The blur of the plate that explains alpha best is a first guess, too wide where fibres are thinner than a pixel. Of
+    that and less, the one is right without which the sharp plate explains alpha best: too much of it leaves a pattern.
+    """
+    size = max(unit, 1.0)
+    grey = (codes[..., 0] + codes[..., 1] + codes[..., 2]) * np.float32(1 / 3)
+    left = [_unexplained(alpha, blurred(grey, sigma * size)) for sigma in _BLURS]
+    guess = _lowest(_BLURS, left) * size
+    if guess == 0:
+        return 0.0
+    blurs = [share * guess for share in _SHARES]
+    fit = LocalFit(codes, _RADIUS)
+    left = [left[0], *(_unexplained(_tried(alpha, codes, fit, blur), grey) for blur in blurs[1:])]
+    gain = 1 - min(left) / max(left[0], 1e-9)
+    return _lowest(blurs, left) * float(np.clip((gain - _LEAST_GAIN) / (_SURE_GAIN - _LEAST_GAIN), 0, 1))
+
+
+def _tried(alpha: Float32, codes: Float32, fit: LocalFit, blur: float) -> Float32:
+    soft = blurred(codes, blur)
+    detail = lacking(LocalFit(soft, _RADIUS).slope(alpha), codes - soft, GUIDE_NOISE)[0]
+    return _focused(alpha, detail, fit, blur, _TRIAL_ROUNDS)
+
+
+def _lowest(places: Sequence[float], values: Sequence[float]) -> float:
+    """Where the parabola through the least of ``values`` and its neighbours is lowest."""
+    best = int(np.argmin(values))
+    if not 0 < best < len(places) - 1:
+        return places[best]
+    near = slice(best - 1, best + 2)
+    square, slope, _ = np.polyfit(places[near], values[near], 2)
+    return float(np.clip(-slope / (2 * square), places[best - 1], places[best + 1])) if square > 0 else places[best]
+
+
+def _unexplained(alpha: Float32, guide: Float32) -> float:
+    """Share of the variation of ``alpha`` (H, W) at its edges that is no linear function of ``guide`` (H, W)."""
+    mean, middle = box(alpha, _RADIUS), box(guide, _RADIUS)
+    spread = box(alpha * alpha, _RADIUS) - mean * mean
+    along = box(guide * alpha, _RADIUS) - middle * mean
+    across = box(guide * guide, _RADIUS) - middle * middle + np.float32(GUIDE_NOISE)
+    weight = np.where(spread > np.float32(_LEAST_EDGE), spread, 0)
+    return float(((spread - along * along / across) * weight).sum() / max(float((spread * weight).sum()), 1e-9))
