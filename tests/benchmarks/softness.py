@@ -11,6 +11,7 @@ and restored; then what `solve_linear` makes of the last two, as errors against 
 from __future__ import annotations
 
 import argparse
+from unittest.mock import patch
 
 import cv2
 import numpy as np
@@ -18,8 +19,8 @@ from linear_light import CONFIG, NOISE, Float32, around_the_subject, encoded_alp
 from scenes import SHOTS
 
 from mattebridge_ocio import ColourConfig, exposure_gain, network_transform
-from mattebridge_server.matting import restore as restoring
 from mattebridge_server.matting.linear_light import solve_linear
+from mattebridge_server.matting.restore import restore
 from mattebridge_server.metrics.matting import band_error
 
 CANVASES = ((2, 0.0), (2, 0.6), (2, 1.0), (2, 1.6), (3, 1.0))
@@ -31,19 +32,17 @@ def on_a_canvas(alpha: Float32, factor: int, sigma: float) -> Float32:
     small = np.asarray(cv2.resize(alpha, size, interpolation=cv2.INTER_AREA), np.float32)
     if sigma == 0:
         return small
-    soft = cv2.GaussianBlur(small, (0, 0), sigma)
-    noise = cv2.GaussianBlur(np.random.default_rng(8).standard_normal(soft.shape, np.float32), (0, 0), 0.9)
+    soft = np.asarray(cv2.GaussianBlur(small, (0, 0), sigma), np.float32)
+    white = np.random.default_rng(8).standard_normal(soft.shape, np.float32)
+    noise = np.asarray(cv2.GaussianBlur(white, (0, 0), 0.9), np.float32)
     band = cv2.dilate(((soft > 0.01) & (soft < 0.99)).astype(np.uint8), np.ones((5, 5), np.uint8))
     return np.clip(soft + NOISE / noise.std() * noise * band, 0, 1).astype(np.float32)
 
 
 def unfocused(canvas: Float32, guide: Float32) -> Float32:
     """What `restore` gives where the network's own blur is left in."""
-    focused, restoring.focused = restoring.focused, lambda alpha, _: alpha
-    try:
-        return restoring.restore(canvas, guide, None)
-    finally:
-        restoring.focused = focused
+    with patch("mattebridge_server.matting.restore.focused", lambda alpha, codes: alpha):
+        return restore(canvas, guide, None)
 
 
 def main() -> None:
@@ -64,7 +63,7 @@ def main() -> None:
         for factor, sigma in CANVASES:
             canvas = on_a_canvas(exact, factor, sigma)
             plainly = np.clip(cv2.resize(canvas, exact.shape[::-1], interpolation=cv2.INTER_CUBIC), 0, 1)
-            alphas = (plainly, unfocused(canvas, guide), restoring.restore(canvas, guide, None))
+            alphas = (plainly, unfocused(canvas, guide), restore(canvas, guide, None))
             errors = [float(np.abs(alpha - exact)[band].mean()) for alpha in alphas]
             solved = [band_error(solve_linear(frame.plate, alpha, encoding), frame.alpha) for alpha in alphas[1:]]
             print(
