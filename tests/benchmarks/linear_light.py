@@ -105,8 +105,13 @@ def as_a_network(kind: str, alpha: Float32, guide: Float32, unit: float, rng: np
     if kind == "half":
         small = cv2.resize(alpha, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
         return restore(np.asarray(small, np.float32), guide, None)
-    soft = cv2.GaussianBlur(alpha, (0, 0), max(1.0 * unit, 0.5))
-    noise = cv2.GaussianBlur(rng.standard_normal(alpha.shape, np.float32), (0, 0), max(1.5 * unit, 0.5))
+    return softened(alpha, max(1.0 * unit, 0.5), max(1.5 * unit, 0.5), rng)
+
+
+def softened(alpha: Float32, sigma: float, noise_sigma: float, rng: np.random.Generator) -> Float32:
+    """``alpha`` blurred by ``sigma`` pixels, with noise of `NOISE` in its band that is blurred by ``noise_sigma``."""
+    soft = cv2.GaussianBlur(alpha, (0, 0), sigma)
+    noise = cv2.GaussianBlur(rng.standard_normal(alpha.shape, np.float32), (0, 0), noise_sigma)
     band = cv2.dilate(((soft > 0.01) & (soft < 0.99)).astype(np.uint8), np.ones((5, 5), np.uint8))
     return np.clip(soft + NOISE / noise.std() * noise * band, 0, 1).astype(np.float32)
 

@@ -15,7 +15,7 @@ from unittest.mock import patch
 
 import cv2
 import numpy as np
-from linear_light import CONFIG, NOISE, Float32, around_the_subject, encoded_alpha, lit_frames
+from linear_light import CONFIG, Float32, around_the_subject, encoded_alpha, lit_frames, softened
 from scenes import SHOTS
 
 from mattebridge_ocio import ColourConfig, exposure_gain, network_transform
@@ -30,13 +30,7 @@ def on_a_canvas(alpha: Float32, factor: int, sigma: float) -> Float32:
     """``alpha`` (H, W) as a network with a canvas ``factor`` times smaller might give it."""
     size = (alpha.shape[1] // factor, alpha.shape[0] // factor)
     small = np.asarray(cv2.resize(alpha, size, interpolation=cv2.INTER_AREA), np.float32)
-    if sigma == 0:
-        return small
-    soft = np.asarray(cv2.GaussianBlur(small, (0, 0), sigma), np.float32)
-    white = np.random.default_rng(8).standard_normal(soft.shape, np.float32)
-    noise = np.asarray(cv2.GaussianBlur(white, (0, 0), 0.9), np.float32)
-    band = cv2.dilate(((soft > 0.01) & (soft < 0.99)).astype(np.uint8), np.ones((5, 5), np.uint8))
-    return np.clip(soft + NOISE / noise.std() * noise * band, 0, 1).astype(np.float32)
+    return softened(small, sigma, 0.9, np.random.default_rng(8)) if sigma else small
 
 
 def unfocused(canvas: Float32, guide: Float32) -> Float32:

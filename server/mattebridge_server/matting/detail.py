@@ -19,6 +19,9 @@ Float32 = NDArray[np.float32]
 GUIDE_NOISE = 3e-5
 """Variance that a guide's codes are taken to have, where no grain was measured."""
 
+LEAST_SIGMA = 0.25
+"""Of a blur, in pixels: a narrower one does nothing."""
+
 _ENERGY_RADIUS = 2
 _PAIRS = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
 
@@ -76,8 +79,8 @@ def lacking(slope: Float32, missing: Float32, noise: Float32 | float) -> tuple[F
 
 
 def blurred(image: Float32, sigma: float) -> Float32:
-    """Gaussian blur of ``sigma`` pixels, borders repeated; nothing below a quarter of a pixel."""
-    if sigma < 0.25:
+    """Gaussian blur of ``sigma`` pixels, borders repeated; nothing below `LEAST_SIGMA`."""
+    if sigma < LEAST_SIGMA:
         return image
     return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE), np.float32)
 

@@ -50,7 +50,6 @@ Bools = NDArray[np.bool_]
 
 __all__ = ["Encoding", "solve_linear"]
 
-
 _BAND = 0.004
 _MARGIN = 192.0
 _WIDEN_RADIUS = 16.0

@@ -78,12 +78,13 @@ def _enlarged(alpha: Float32, guide: Float32) -> Float32:
     if alpha.shape == (height, width):
         return alpha.astype(np.float32, copy=True)
     solid, empty = (_everywhere_near(side, (width, height)) for side in (alpha >= SOLID, alpha <= 1 - SOLID))
-    shrinks = alpha.size > guide.shape[0] * guide.shape[1]
-    large = _resized(alpha, (width, height), cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
-    if not shrinks:
-        band = ~(solid | empty)
-        if band.any():
-            large = _guided(alpha, guide, band)
+    band = ~(solid | empty)
+    if alpha.size > guide.shape[0] * guide.shape[1]:
+        large = _resized(alpha, (width, height), cv2.INTER_AREA)
+    elif band.any():
+        large = _guided(alpha, guide, band)
+    else:
+        large = _resized(alpha, (width, height), cv2.INTER_CUBIC)
     large = np.clip(large, 0, 1)
     large[solid], large[empty] = 1, 0
     return np.asarray(large, np.float32)
@@ -101,16 +102,15 @@ def _resized(image: Float32, size: tuple[int, int], method: int) -> Float32:
 
 
 def _guided(alpha: Float32, guide: Float32, band: Bools) -> Float32:
-    """``large`` with the detail of ``guide`` that the canvas could not hold."""
+    """``alpha`` enlarged, in the ``band`` with the detail of ``guide`` that the canvas did not keep."""
     canvas, plate = (alpha.shape[1], alpha.shape[0]), (guide.shape[1], guide.shape[0])
     small = _resized(guide, canvas, cv2.INTER_AREA)
     alpha = focused(alpha, small)
     large = _resized(alpha, plate, cv2.INTER_CUBIC)
     slope = _resized(LocalFit(small, _RADIUS).slope(alpha), plate, cv2.INTER_LINEAR)
     detail, _ = lacking(slope, guide - _resized(small, plate, cv2.INTER_CUBIC), GUIDE_NOISE)
-    result = large.copy()
-    result[band] = np.clip(large + detail, 0, 1)[band]
-    # Averaged down again it has to be what the network said.
+    result = np.where(band, np.clip(large + detail, 0, 1), large)
+    # Averaged down again it has to be what it was on the canvas.
     missing = alpha - _resized(result, canvas, cv2.INTER_AREA)
     result[band] += _resized(missing, plate, cv2.INTER_CUBIC)[band]
     return result

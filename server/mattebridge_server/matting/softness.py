@@ -1,6 +1,6 @@
 """How much softer than the plate an alpha is, and that softness taken away.
 
-A network's alpha is softer than the picture it saw: a decoder blurs. `softness` finds by how much. What takes it away
+A network's alpha is softer than the picture it saw: a decoder blurs. By how much is found first. What takes it away
 keeps what the network said at the scales that survive the blur; below them it follows the plate, as far as the plate
 explains it. `focused` does so on a network's canvas, before `restore` enlarges it, and `sharpened` on the plate.
 """
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .detail import GUIDE_NOISE, LocalFit, blurred, box, lacking
+from .detail import GUIDE_NOISE, LEAST_SIGMA, LocalFit, blurred, box, lacking
 
 Float32 = NDArray[np.float32]
 
@@ -43,46 +43,67 @@ class Sharpened:
 
 def focused(alpha: Float32, codes: Float32) -> Float32:
     """``alpha`` (h, w) made as sharp as the ``codes`` (h, w, 3) that the network saw, on the network's own pixels."""
-    blur = softness(alpha, codes, 1.0)
-    if blur == 0:
-        return alpha
-    slope = LocalFit(blurred(codes, blur), _RADIUS).slope(alpha)
-    detailed = _detailed(slope, codes, _SMOOTH_BLUR, GUIDE_NOISE)
-    detail = lacking(slope, codes - blurred(codes, blur), GUIDE_NOISE)[0]
-    sharp = _focused(alpha, detail, LocalFit(codes, _RADIUS), blur, _ROUNDS)
-    return np.where((alpha <= 0) | (alpha >= 1), alpha, alpha + detailed * (sharp - alpha)).astype(np.float32)
+    return _sharpened(alpha, codes, GUIDE_NOISE, 1.0, 0.0).alpha
 
 
 def sharpened(alpha: Float32, codes: Float32, noise: Float32, unit: float) -> Sharpened:
     """``alpha`` (H, W) made as sharp as the plate's ``codes`` (H, W, 3), whose grain has the variance ``noise``.
 
-    Where the plate's edge is smooth, alpha's own noise is calmed instead. What is 0 or 1 stays so.
+    Where the plate's edge is smooth, alpha's own noise is calmed instead. What is 0 or 1 stays so. ``unit`` is the
+    plate's height over 1080.
     """
-    size = max(unit, 1.0)  # a network blurs by its own pixels, which are not smaller than the plate's
-    blur = softness(alpha, codes, unit)
-    slope = LocalFit(blurred(codes, blur), _RADIUS).slope(alpha)
-    detailed = _detailed(slope, codes, _SMOOTH_BLUR * size, noise)
-    calm = blurred(alpha, _CALM_SIGMA * size)
-    sharp = alpha
-    if blur > 0:
-        detail = lacking(slope, codes - blurred(codes, blur), noise)[0]
-        sharp = _focused(alpha, detail, LocalFit(codes, _RADIUS), blur, _ROUNDS)
-        calm = calm + detail
+    # A network blurs by its own pixels, which are not smaller than the plate's.
+    return _sharpened(alpha, codes, noise, max(unit, 1.0), _CALM_SIGMA)
+
+
+def _sharpened(alpha: Float32, codes: Float32, noise: Float32 | float, size: float, calm_sigma: float) -> Sharpened:
+    """`sharpened`; ``size`` is that of a network's pixel, ``calm_sigma`` the blur of smooth edges in such pixels."""
+    fit = LocalFit(codes, _RADIUS)
+    blur = _softness(alpha, codes, fit, size)
+    slope, detail = _lost(alpha, codes, fit, blur, noise)
+    energy = lacking(slope, codes - blurred(codes, _SMOOTH_BLUR * size), noise)[1]
+    detailed = np.asarray(energy / (energy + np.float32(_CALM_DEVIATION**2)), np.float32)
+    sharp = _without_blur(alpha, detail, fit, blur, _ROUNDS) if blur >= LEAST_SIGMA else alpha
+    calm = blurred(alpha, calm_sigma * size) + detail
     result = np.clip(calm + detailed * (sharp - calm), 0, 1)
-    return Sharpened(np.where((alpha <= 0) | (alpha >= 1), alpha, result).astype(np.float32), detailed, blur / size)
+    known = (alpha <= 0) | (alpha >= 1)
+    return Sharpened(np.where(known, alpha, result).astype(np.float32), detailed, blur / size)
 
 
-def _detailed(slope: Float32, codes: Float32, sigma: float, noise: Float32 | float) -> Float32:
-    energy = lacking(slope, codes - blurred(codes, sigma), noise)[1]
-    return np.asarray(energy / (energy + np.float32(_CALM_DEVIATION**2)), np.float32)
+def _softness(alpha: Float32, codes: Float32, fit: LocalFit, size: float) -> float:
+    """Sigma in pixels of the blur that ``alpha`` has and ``codes`` have not, up to 2.8 x ``size``; 0 where none.
+
+    The blur of the plate that explains alpha best is a first guess, too wide where fibres are thinner than a pixel. Of
+    that and less, the one is right without which the sharp plate explains alpha best: too much of it leaves a pattern.
+    """
+    grey = (codes[..., 0] + codes[..., 1] + codes[..., 2]) * np.float32(1 / 3)
+    left = [_unexplained(alpha, blurred(grey, sigma * size)) for sigma in _BLURS]
+    guess = _lowest(_BLURS, left) * size
+    if guess < LEAST_SIGMA:
+        return 0.0
+    blurs, left = [share * guess for share in _SHARES], left[:1]
+    for blur in blurs[1:]:
+        detail = _lost(alpha, codes, fit, blur, GUIDE_NOISE)[1]
+        left.append(_unexplained(_without_blur(alpha, detail, fit, blur, _TRIAL_ROUNDS), grey))
+    gain = 1 - min(left) / max(left[0], 1e-9)
+    return _lowest(blurs, left) * float(np.clip((gain - _LEAST_GAIN) / (_SURE_GAIN - _LEAST_GAIN), 0, 1))
 
 
-def _focused(alpha: Float32, detail: Float32, fit: LocalFit, blur: float, rounds: int) -> Float32:
+def _lost(
+    alpha: Float32, codes: Float32, fit: LocalFit, blur: float, noise: Float32 | float
+) -> tuple[Float32, Float32]:
+    """Slope from equally soft codes to ``alpha``, and the detail that a ``blur`` took from it."""
+    soft = blurred(codes, blur)
+    slope = (fit if soft is codes else LocalFit(soft, _RADIUS)).slope(alpha)
+    return slope, lacking(slope, codes - soft, noise)[0]
+
+
+def _without_blur(alpha: Float32, detail: Float32, fit: LocalFit, blur: float, rounds: int) -> Float32:
     """``alpha`` (H, W) without its ``blur``, from a first guess of its ``detail``.
 
-    Rounds go between what the plate explains and what the network said. The first holds as far as the plate
-    explains alpha at all. The second: made soft again it has to be what it was (van Cittert, Zeitschrift fuer Physik
-    69, 1931). Without the first, any difference between the real blur and a Gaussian becomes a pattern.
+    Rounds go between what the plate explains and what the network said. The first holds as far as the plate explains
+    alpha at all. The second: made soft again it has to be what it was (van Cittert, Zeitschrift fuer Physik 69, 1931).
+    Without the first, any difference between the real blur and a Gaussian becomes a pattern.
     """
     known = (alpha <= 0) | (alpha >= 1)
     free = np.float32(_UNEXPLAINED_DEVIATION**2)
@@ -93,31 +114,6 @@ def _focused(alpha: Float32, detail: Float32, fit: LocalFit, blur: float, rounds
         sharp = sharp + free / (free + off) * (fitted - sharp)
         sharp = np.where(known, alpha, np.clip(sharp + alpha - blurred(sharp, blur), 0, 1))
     return np.asarray(sharp, np.float32)
-
-
-def softness(alpha: Float32, codes: Float32, unit: float) -> float:
-    """Sigma in pixels of the blur that ``alpha`` has and ``codes`` have not, up to 2.8; 0 where there is none.
-
-    The blur of the plate that explains alpha best is a first guess, too wide where fibres are thinner than a pixel. Of
-    that and less, the one is right without which the sharp plate explains alpha best: too much of it leaves a pattern.
-    """
-    size = max(unit, 1.0)
-    grey = (codes[..., 0] + codes[..., 1] + codes[..., 2]) * np.float32(1 / 3)
-    left = [_unexplained(alpha, blurred(grey, sigma * size)) for sigma in _BLURS]
-    guess = _lowest(_BLURS, left) * size
-    if guess == 0:
-        return 0.0
-    blurs = [share * guess for share in _SHARES]
-    fit = LocalFit(codes, _RADIUS)
-    left = [left[0], *(_unexplained(_tried(alpha, codes, fit, blur), grey) for blur in blurs[1:])]
-    gain = 1 - min(left) / max(left[0], 1e-9)
-    return _lowest(blurs, left) * float(np.clip((gain - _LEAST_GAIN) / (_SURE_GAIN - _LEAST_GAIN), 0, 1))
-
-
-def _tried(alpha: Float32, codes: Float32, fit: LocalFit, blur: float) -> Float32:
-    soft = blurred(codes, blur)
-    detail = lacking(LocalFit(soft, _RADIUS).slope(alpha), codes - soft, GUIDE_NOISE)[0]
-    return _focused(alpha, detail, fit, blur, _TRIAL_ROUNDS)
 
 
 def _lowest(places: Sequence[float], values: Sequence[float]) -> float:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mattebridge_server.demo.scenes import Frame
 from mattebridge_server.matting.detail import GUIDE_NOISE, LocalFit, lacking
 from mattebridge_server.matting.local_colours import LocalColours, explained, local_colours
-from mattebridge_server.matting.softness import focused, sharpened, softness
+from mattebridge_server.matting.softness import focused, sharpened
 
 Float32 = NDArray[np.float32]
 GRAIN = 0.004
@@ -34,9 +34,9 @@ def noise_of(codes: Float32) -> Float32:
 def test_the_softness_of_an_alpha_is_measured_and_taken_away(shots: dict[str, Frame], sigma: float) -> None:
     alpha = shots["dark_hair_bright"].alpha
     codes, soft = mixed(alpha), blurred(alpha, sigma)
-    assert softness(soft, codes, 1.0) == pytest.approx(sigma, rel=0.2)
-    sharp = sharpened(soft, codes, noise_of(codes), 1.0).alpha
-    assert np.abs(sharp - alpha).mean() < 0.3 * np.abs(soft - alpha).mean()
+    sharp = sharpened(soft, codes, noise_of(codes), 1.0)
+    assert sharp.softness == pytest.approx(sigma, rel=0.2)
+    assert np.abs(sharp.alpha - alpha).mean() < 0.3 * np.abs(soft - alpha).mean()
 
 
 def test_a_blur_of_another_shape_is_taken_away_and_leaves_no_pattern(shots: dict[str, Frame]) -> None:
@@ -69,8 +69,8 @@ def test_the_functions_from_a_guide_give_what_is_linear_in_it_and_average_what_i
 def test_an_alpha_as_sharp_as_the_plate_is_left_alone(shots: dict[str, Frame]) -> None:
     alpha = shots["dark_hair_bright"].alpha
     codes = mixed(alpha)
-    assert softness(alpha, codes, 1.0) == 0
     sharp = sharpened(alpha, codes, noise_of(codes), 1.0)
+    assert sharp.softness == 0
     assert np.abs(sharp.alpha - alpha).mean() < 1e-3
     assert sharp.detailed[(alpha > 0.2) & (alpha < 0.8)].mean() > 0.9
 

@@ -14,6 +14,7 @@ from mattebridge.messages import Done, FrameDone
 from mattebridge_server.engine import local
 from mattebridge_server.engine.shelf import Shelf, parse_device
 from mattebridge_server.media import read_attributes
+from mattebridge_server.models.videomama.card import CARD
 from mattebridge_server.pipeline.plan import parse_plan
 
 from .conftest import SmallShot
@@ -68,7 +69,7 @@ def test_the_plan_crops_to_the_subject_and_says_what_the_network_sees(shots: Sma
     assert facts["canvas"] == "x".join(map(str, plan.region.canvas))
     assert facts["licence"] and facts["seam_borders"] >= 1 and facts["seam_ratio"] > 0
     about = read_attributes(str(shots.folder / "whole/a.0003.exr"))
-    assert re.fullmatch(r"videomama/3/[0-9a-f]{32}/fp32", str(about["mattebridge:model"])), "model and weights"
+    assert re.fullmatch(rf"videomama/{CARD.version}/[0-9a-f]{{32}}/fp32", str(about["mattebridge:model"])), "model and weights"
     assert about["mattebridge:licence"] == "Stability AI Community License"
 
 
