@@ -69,7 +69,8 @@ def test_the_plan_crops_to_the_subject_and_says_what_the_network_sees(shots: Sma
     assert facts["canvas"] == "x".join(map(str, plan.region.canvas))
     assert facts["licence"] and facts["seam_borders"] >= 1 and facts["seam_ratio"] > 0
     about = read_attributes(str(shots.folder / "whole/a.0003.exr"))
-    assert re.fullmatch(rf"videomama/{CARD.version}/[0-9a-f]{{32}}/fp32", str(about["mattebridge:model"])), "model and weights"
+    name = rf"videomama/{CARD.version}/[0-9a-f]{{32}}/fp32"
+    assert re.fullmatch(name, str(about["mattebridge:model"])), "model and weights"
     assert about["mattebridge:licence"] == "Stability AI Community License"
 
 
