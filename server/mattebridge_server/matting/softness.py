@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,8 +21,10 @@ Float32 = NDArray[np.float32]
 _RADIUS = 2
 _BLURS = (0.0, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
 _SHARES = (0.0, 0.5, 0.75, 1.0)
+_LEAST_DIP, _SURE_DIP = 0.03, 0.04
 _LEAST_GAIN, _SURE_GAIN = 0.005, 0.02
 _LEAST_EDGE = 1e-3
+_LEAST_REAL = 0.1
 _ROUNDS, _TRIAL_ROUNDS = 8, 3
 _UNEXPLAINED_DEVIATION = 0.04
 _SMOOTH_BLUR = 1.0
@@ -59,7 +62,7 @@ def sharpened(alpha: Float32, codes: Float32, noise: Float32, unit: float) -> Sh
 def _sharpened(alpha: Float32, codes: Float32, noise: Float32 | float, size: float, calm_sigma: float) -> Sharpened:
     """`sharpened`; ``size`` is that of a network's pixel, ``calm_sigma`` the blur of smooth edges in such pixels."""
     fit = LocalFit(codes, _RADIUS)
-    blur = _softness(alpha, codes, fit, size)
+    blur = _softness(alpha, codes, noise, fit, size)
     slope, detail = _lost(alpha, codes, fit, blur, noise)
     energy = lacking(slope, codes - blurred(codes, _SMOOTH_BLUR * size), noise)[1]
     detailed = np.asarray(energy / (energy + np.float32(_CALM_DEVIATION**2)), np.float32)
@@ -70,23 +73,31 @@ def _sharpened(alpha: Float32, codes: Float32, noise: Float32 | float, size: flo
     return Sharpened(np.where(known, alpha, result).astype(np.float32), detailed, blur / size)
 
 
-def _softness(alpha: Float32, codes: Float32, fit: LocalFit, size: float) -> float:
+def _softness(alpha: Float32, codes: Float32, noise: Float32 | float, fit: LocalFit, size: float) -> float:
     """Sigma in pixels of the blur that ``alpha`` has and ``codes`` have not, up to 2.8 x ``size``; 0 where none.
 
     The blur of the plate that explains alpha best is a first guess, too wide where fibres are thinner than a pixel. Of
     that and less, the one is right without which the sharp plate explains alpha best: too much of it leaves a pattern.
     """
     grey = (codes[..., 0] + codes[..., 1] + codes[..., 2]) * np.float32(1 / 3)
-    left = [_unexplained(alpha, blurred(grey, sigma * size)) for sigma in _BLURS]
+    grain = box(np.broadcast_to(np.float32(noise), codes.shape).sum(axis=-1) * np.float32(1 / 9), _RADIUS)
+    left = []
+    for sigma in _BLURS:
+        left.append(_unexplained(alpha, blurred(grey, sigma * size), grain * np.float32(_kept(sigma * size))))
     guess = _lowest(_BLURS, left) * size
-    if guess < LEAST_SIGMA:
+    # Blurring takes away texture too, and so explains a smooth edge a little better the wider it is.
+    sure = _share(1 - min(left) / max(left[0], 1e-9), _LEAST_DIP * guess / size, _SURE_DIP * guess / size)
+    if guess < LEAST_SIGMA or sure == 0:
         return 0.0
     blurs, left = [share * guess for share in _SHARES], left[:1]
     for blur in blurs[1:]:
         detail = _lost(alpha, codes, fit, blur, GUIDE_NOISE)[1]
-        left.append(_unexplained(_without_blur(alpha, detail, fit, blur, _TRIAL_ROUNDS), grey))
-    gain = 1 - min(left) / max(left[0], 1e-9)
-    return _lowest(blurs, left) * float(np.clip((gain - _LEAST_GAIN) / (_SURE_GAIN - _LEAST_GAIN), 0, 1))
+        left.append(_unexplained(_without_blur(alpha, detail, fit, blur, _TRIAL_ROUNDS), grey, grain))
+    return _lowest(blurs, left) * sure * _share(1 - min(left) / max(left[0], 1e-9), _LEAST_GAIN, _SURE_GAIN)
+
+
+def _share(value: float, low: float, high: float) -> float:
+    return float(np.clip((value - low) / max(high - low, 1e-9), 0, 1))
 
 
 def _lost(
@@ -126,11 +137,25 @@ def _lowest(places: Sequence[float], values: Sequence[float]) -> float:
     return float(np.clip(-slope / (2 * square), places[best - 1], places[best + 1])) if square > 0 else places[best]
 
 
-def _unexplained(alpha: Float32, guide: Float32) -> float:
-    """Share of the variation of ``alpha`` (H, W) at its edges that is no linear function of ``guide`` (H, W)."""
+def _unexplained(alpha: Float32, guide: Float32, noise: Float32) -> float:
+    """Share of the variation of ``alpha`` (H, W) at its edges that is no linear function of ``guide`` (H, W).
+
+    What the guide's ``noise``, a variance (H, W), adds to its own variation is left out; without that a guide would
+    explain anything better once it is blurred.
+    """
     mean, middle = box(alpha, _RADIUS), box(guide, _RADIUS)
     spread = box(alpha * alpha, _RADIUS) - mean * mean
     along = box(guide * alpha, _RADIUS) - middle * mean
-    across = box(guide * guide, _RADIUS) - middle * middle + np.float32(GUIDE_NOISE)
+    across = box(guide * guide, _RADIUS) - middle * middle
+    across = np.maximum(across - noise, np.float32(_LEAST_REAL) * across) + np.float32(GUIDE_NOISE)
     weight = np.where(spread > np.float32(_LEAST_EDGE), spread, 0)
-    return float(((spread - along * along / across) * weight).sum() / max(float((spread * weight).sum()), 1e-9))
+    left = np.maximum(spread - along * along / across, 0)
+    return float((left * weight).sum() / max(float((spread * weight).sum()), 1e-9))
+
+
+def _kept(sigma: float) -> float:
+    """Share of the variance of white noise that a Gaussian blur of ``sigma`` pixels leaves."""
+    if sigma < LEAST_SIGMA:
+        return 1.0
+    kernel = cv2.getGaussianKernel(2 * round(4 * sigma) + 1, sigma)
+    return float(np.square(kernel).sum()) ** 2

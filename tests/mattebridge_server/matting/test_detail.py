@@ -16,9 +16,9 @@ Float32 = NDArray[np.float32]
 GRAIN = 0.004
 
 
-def mixed(alpha: Float32, front: float = 0.8, back: float = 0.15) -> Float32:
+def mixed(alpha: Float32, front: float = 0.8, back: float = 0.15, grain: float = GRAIN) -> Float32:
     """Codes (H, W, 3) of two flat colours under ``alpha``, with grain."""
-    noise = GRAIN * np.random.default_rng(3).standard_normal((*alpha.shape, 3))
+    noise = grain * np.random.default_rng(3).standard_normal((*alpha.shape, 3))
     return (front * alpha[..., None] + back * (1 - alpha[..., None]) + noise).astype(np.float32)
 
 
@@ -86,6 +86,16 @@ def test_on_a_smooth_edge_noise_is_calmed_and_no_grain_comes_in() -> None:
     assert calm.detailed[band].max() < 0.2
     clean = sharpened(ramp, codes, noise_of(codes), 1.0)
     assert np.abs(clean.alpha - ramp)[band].max() < 0.01
+
+
+@pytest.mark.parametrize("width", [4.0, 8.0, 12.0])
+@pytest.mark.parametrize("grain", [0.004, 0.01])
+def test_an_edge_as_smooth_as_the_plates_is_not_taken_for_softness_because_of_grain(width: float, grain: float) -> None:
+    """A blurred plate has less grain, and would explain such an alpha better than the plate itself."""
+    rows, columns = np.mgrid[:240, :320].astype(np.float32)
+    disc = (np.hypot(rows - 120, columns - 160) < 90).astype(np.float32)
+    codes = mixed(blurred(disc, width), grain=grain)
+    assert sharpened(blurred(disc, width), codes, np.full(codes.shape, grain**2, np.float32), 1.0).softness == 0
 
 
 def test_detail_no_larger_than_the_guides_noise_is_left_out() -> None:

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from mattebridge_ocio import ColourConfig, FilmicLook, SrgbLook, network_transform
 from mattebridge_server.demo.scenes import make_shot
+from mattebridge_server.matting.encoding import code_noise
 from mattebridge_server.matting.grain import grain_level
 from mattebridge_server.matting.linear_light import Encoding, solve_linear
+from mattebridge_server.matting.softness import sharpened
 from mattebridge_server.metrics.matting import band_bias, band_error, soft_band
 
 Float32 = NDArray[np.float32]
@@ -185,6 +187,13 @@ def test_an_alpha_softer_than_the_plate_is_sharpened_before_it_is_solved(name: s
     soft = np.asarray(cv2.GaussianBlur(network, (0, 0), 0.8), np.float32)
     solved = solve_linear(plate, soft, transform)
     assert band_error(solved, truth) < 0.8 * band_error(soft, truth)
+
+
+def test_a_defocused_edge_before_texture_is_not_taken_for_softness() -> None:
+    transform, plate, _, network = seen("defocus", 0.92, 1080)
+    codes = transform.forward(plate)
+    noise = code_noise(plate, codes, transform, np.float32(grain_level(plate)) * plate)
+    assert sharpened(network, codes, noise, 1.0).softness == 0
 
 
 def test_thin_fuzz_on_a_small_plate_is_not_taken_for_softness() -> None:

@@ -89,7 +89,7 @@ MATTE = ModelCard(
     licence="as stated by whoever gave you the weights",
     temporal="shot",
     plate_state="display",
-    version="3",
+    version="4",
     weights=(
         Weights("sam2-matte/config.json", "", "as supplied"),
         Weights("sam2-matte/model.safetensors", "", "as supplied"),
