@@ -1,4 +1,8 @@
-"""`mattebridge eval`: a range of alphas on disk scored against the truth, as a table, JSON or CSV."""
+"""`mattebridge eval`: a range of alphas on disk scored against the truth, as a table, JSON or CSV.
+
+The display window is scored, whatever part of it a file stores; beyond it nothing counts. As with masks, outside its
+data window an alpha is 0, and its channel is chosen once for the range.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import csv
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
@@ -18,7 +22,7 @@ from mattebridge.errors import FrameError, MissingFrames, OutputFailed, UsageErr
 from mattebridge.frames import FrameSet
 from mattebridge.sequence import Sequence
 
-from ..media import read_header, read_mask, read_plate
+from ..media import FrameHeader, choose_mask_channel, place, read_header, read_mask, read_plate
 from .matting import conn, dtssd, foreground_mad, foreground_mse, grad, mad, mse, sad
 
 Float32 = NDArray[np.float32]
@@ -48,7 +52,7 @@ def evaluate(
     Without ``frames`` every frame of the truth counts, so that a result that was not written is not passed over.
     ``view`` fills ``%V`` and ``%v`` and picks the view in files that hold several.
     Raises `UsageError` where one of two foregrounds is missing, `MissingFrames` where either side lacks a frame,
-    `FrameError` where sizes differ or a file is damaged.
+    `FrameError` where sizes differ, a file is damaged or a value is not finite.
     """
     if bool(fgr) != bool(truth_fgr):
         raise UsageError("a foreground is scored against its truth", remedy="Give both --fgr and --truth-fgr.")
@@ -71,39 +75,66 @@ def _rows(
     made: Sequence, true: Sequence, numbers: FrameSet, colours: tuple[Sequence, Sequence] | None, view: str
 ) -> Iterator[FrameScores]:
     before: tuple[Float32, Float32] | None = None
+    channels = [_channel(sequence, numbers, view) for sequence in (made, true)]
     for frame in numbers:
-        one, other = _alpha(made, frame, view), _alpha(true, frame, view)
-        _same_size(one, other, made.path(frame, view=view), frame)
+        truth = read_header(true.path(frame, view=view), frame=frame, view=view)
+        one, other = (_alpha(s, frame, view, c, truth) for s, c in zip((made, true), channels, strict=True))
         values = {name: measure(one, other) for name, measure in _STILL.items()}
         values["dtssd"] = dtssd(one, before[0], other, before[1]) if before is not None else 0.0
         if colours is not None:
-            paths = [sequence.path(frame, view=view) for sequence in colours]
-            colour, true_colour = (read_plate(path, frame=frame, view=view).pixels for path in paths)
-            for pixels, path in zip((colour, true_colour), paths, strict=True):
-                _same_size(pixels, other, path, frame)
+            colour, true_colour = (_colour(s, frame, view, truth, other > 0) for s in colours)
             values["fgr_mad"] = foreground_mad(colour, true_colour, other)
             values["fgr_mse"] = foreground_mse(colour, true_colour, other)
         yield FrameScores(frame, values)
         before = one, other
 
 
-def _same_size(one: Float32, truth: Float32, file: str, frame: int) -> None:
-    if one.shape[:2] != truth.shape:
+_STILL = {"mad": mad, "mse": mse, "sad": sad, "grad": grad, "conn": conn}
+
+
+def _channel(sequence: Sequence, numbers: FrameSet, view: str) -> str:
+    """Where the alpha is, decided for the range: on single frames the subject may fill the picture."""
+    frames = list(numbers)
+    few = dict.fromkeys(frames[index * (len(frames) - 1) // 4] for index in range(5))
+    return choose_mask_channel([(frame, sequence.path(frame, view=view)) for frame in few], view=view).channel
+
+
+def _alpha(sequence: Sequence, frame: int, view: str, channel: str, truth: FrameHeader) -> Float32:
+    path = sequence.path(frame, view=view)
+    _same_size(read_header(path, frame=frame, view=view), truth)
+    grid = replace(truth, data_window=truth.display_window)
+    found = read_mask(path, frame=frame, plate_header=grid, channel=channel, view=view)
+    if found.non_finite:
+        raise _not_finite(found.non_finite, path, frame)
+    return found.coverage
+
+
+def _colour(sequence: Sequence, frame: int, view: str, truth: FrameHeader, counts: NDArray[np.bool_]) -> Float32:
+    """Straight colour on the display window; what does not count may be anything."""
+    path = sequence.path(frame, view=view)
+    plate = read_plate(path, frame=frame, view=view)
+    _same_size(plate.header, truth)
+    pixels = place(plate.pixels, plate.header.data_window, plate.header.display_window)
+    if bad := int(np.count_nonzero(~np.isfinite(pixels[counts]))):
+        raise _not_finite(bad, path, frame)
+    return pixels
+
+
+def _same_size(found: FrameHeader, truth: FrameHeader) -> None:
+    one, other = found.display_window, truth.display_window
+    if (one.width, one.height) != (other.width, other.height):
         raise FrameError(
-            f"the picture is {one.shape[1]}x{one.shape[0]}, the truth {truth.shape[1]}x{truth.shape[0]}",
-            file=file,
-            frame=frame,
+            f"the picture is {one.width}x{one.height}, the truth {other.width}x{other.height}",
+            file=found.path,
+            frame=found.frame,
             remedy="Score the result at the truth's size.",
         )
 
 
-_STILL = {"mad": mad, "mse": mse, "sad": sad, "grad": grad, "conn": conn}
-
-
-def _alpha(sequence: Sequence, frame: int, view: str) -> Float32:
-    path = sequence.path(frame, view=view)
-    header = read_header(path, frame=frame, view=view)
-    return read_mask(path, frame=frame, plate_header=header, view=view).coverage
+def _not_finite(count: int, path: str, frame: int) -> FrameError:
+    return FrameError(
+        f"{count} values are not finite, so that there is no score", file=path, frame=frame, remedy="Mend the frame."
+    )
 
 
 def print_table(result: Evaluation, out: IO[str]) -> None:

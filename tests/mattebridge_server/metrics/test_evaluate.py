@@ -128,3 +128,55 @@ def test_one_still_is_scored_without_a_frame_number(tmp_path: Path) -> None:
         write_alpha(str(tmp_path / f"{name}.exr"), np.full((4, 4), value, np.float32), like=like(4, 4), frame=1)
     result = evaluate(str(tmp_path / "made.exr"), str(tmp_path / "true.exr"))
     assert result.mean["mad"] == pytest.approx(500)
+
+
+def stored(path: Path, pixels: np.ndarray, names: str, data: tuple[int, int] = (0, 0)) -> None:
+    """A file that stores ``pixels`` at ``data`` in a display window of 40x30."""
+    spec = oiio.ImageSpec(pixels.shape[1], pixels.shape[0], len(names), "half")
+    spec.channelnames = tuple(names)
+    spec.x, spec.y, spec.full_width, spec.full_height = *data, 40, 30
+    output = oiio.ImageOutput.create("openexr")
+    assert output.open(str(path), spec) and output.write_image(np.ascontiguousarray(pixels)) and output.close()
+
+
+def test_what_is_stored_is_scored_where_it_lies_in_the_picture(tmp_path: Path) -> None:
+    solid = np.ones((10, 20, 1), np.float32)
+    whole = np.zeros((30, 40, 1), np.float32)
+    whole[5:15, 8:28] = 1
+    stored(tmp_path / "cropped.1.exr", solid, "A", (8, 5))
+    stored(tmp_path / "whole.1.exr", whole, "A")
+    stored(tmp_path / "elsewhere.1.exr", solid, "A", (8, 20))
+    made, true, elsewhere = (str(tmp_path / f"{name}.#.exr") for name in ("cropped", "whole", "elsewhere"))
+    assert evaluate(made, true).mean["mad"] == evaluate(true, made).mean["mad"] == 0
+    assert evaluate(elsewhere, made).mean["mad"] == pytest.approx(400 / 1200 * 1e3)
+    for name, at in (("f", (8, 5)), ("ft", (7, 5))):
+        stored(tmp_path / f"{name}.1.exr", np.full((10, 22, 3), 0.5, np.float32), "RGB", at)
+    assert evaluate(made, true, "", str(tmp_path / "f.#.exr"), str(tmp_path / "ft.#.exr")).mean["fgr_mad"] == 0
+
+
+def test_a_subject_that_fills_one_frame_does_not_change_the_channel(tmp_path: Path) -> None:
+    for frame, edge in ((1, 20), (2, 40), (3, 20)):
+        alpha = np.zeros((30, 40, 1), np.float32)
+        alpha[:, :edge] = 1
+        stored(tmp_path / f"a.{frame}.exr", alpha, "A")
+        stored(tmp_path / f"rgba.{frame}.exr", np.concatenate([alpha * 0.2] * 3 + [alpha], axis=2), "RGBA")
+    assert evaluate(str(tmp_path / "a.#.exr"), str(tmp_path / "rgba.#.exr")).mean["mad"] == 0
+
+
+def test_values_that_are_not_finite_have_no_score(tmp_path: Path) -> None:
+    alpha = np.zeros((30, 40, 1), np.float32)
+    alpha[:, :10] = 1
+    colour = np.full((30, 40, 3), 0.5, np.float32)
+    colour[0, 15] = np.nan
+    stored(tmp_path / "a.1.exr", alpha, "A")
+    stored(tmp_path / "outside.1.exr", colour, "RGB")
+    colour[0, 5, 0] = np.inf
+    stored(tmp_path / "inside.1.exr", colour, "RGB")
+    alpha[0, 0] = np.nan
+    stored(tmp_path / "hole.1.exr", alpha, "A")
+    true, outside, inside, hole = (str(tmp_path / f"{name}.#.exr") for name in ("a", "outside", "inside", "hole"))
+    assert evaluate(true, true, "", outside, outside).mean["fgr_mad"] == 0
+    for asked in ((true, true, "", inside, outside), (hole, true)):
+        with pytest.raises(FrameError, match="1 values are not finite") as refused:
+            evaluate(*asked)
+        assert refused.value.frame == 1 and refused.value.file.endswith(("inside.1.exr", "hole.1.exr"))
