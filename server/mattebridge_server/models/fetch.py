@@ -69,20 +69,29 @@ def _download(url: str, path: Path, bar: Any) -> None:
         headers.pop("authorization", None)  # a token is for the hub, not for the store it points to
     content = hashlib.sha256((metadata.etag or url).encode()).hexdigest()[:16]
     partial = path.with_name(f"{path.name}.{content}.partial")
-    with FileLock(f"{partial}.lock"), partial.open("ab") as stream:
-        http_get(
-            metadata.location,
-            stream,
-            resume_size=stream.tell(),
-            headers=headers,
-            expected_size=metadata.size,
-            displayed_filename=path.name,
-            tqdm_class=bar,
-        )
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(partial, path)
+    with FileLock(f"{partial}.lock"):
+        if path.exists():  # another pull has fetched it meanwhile
+            return
+        with partial.open("ab") as stream:
+            http_get(
+                metadata.location,
+                stream,
+                resume_size=stream.tell(),
+                headers=headers,
+                expected_size=metadata.size,
+                displayed_filename=path.name,
+                tqdm_class=bar,
+            )
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(partial, path)
     Path(f"{partial}.lock").unlink(missing_ok=True)
+
+
+def unfinished_bytes(weights: Weights, target: Path) -> int:
+    """What earlier pulls of a file have left on the disk, which the next goes on with."""
+    path = target / weights.path
+    return max((part.stat().st_size for part in path.parent.glob(f"{path.name}.*.partial")), default=0)
 
 
 def _explain(weights: Weights, target: Path, error: Exception) -> MatteBridgeError:

@@ -19,7 +19,7 @@ from mattebridge.errors import InputError, LicenceRefused, OutputFailed
 from mattebridge_server.models import folders as places
 from mattebridge_server.models import licences
 from mattebridge_server.models.base import ModelCard, Weights
-from mattebridge_server.models.fetch import Progress, Report, fetch, silent
+from mattebridge_server.models.fetch import Progress, Report, fetch, silent, unfinished_bytes
 from mattebridge_server.models.licences import LicenceNotice
 from mattebridge_server.site import LicencePolicy
 
@@ -137,7 +137,9 @@ def _check_room(card: ModelCard, target: Path, wanted: Sequence[Weights]) -> Non
         free = shutil.disk_usage(target).free
     except OSError as error:
         raise OutputFailed(f"the model folder cannot be used: {error.strerror}", file=str(target)) from error
-    need = sum(weights.size_bytes or weights.about_bytes for weights in wanted)
+    need = sum(
+        max(0, (weights.size_bytes or weights.about_bytes) - unfinished_bytes(weights, target)) for weights in wanted
+    )
     if need > free:
         raise OutputFailed(
             f"{card.name} needs {need / GIB:.1f} GiB on disk, {free / GIB:.1f} are free", file=str(target)
@@ -148,6 +150,12 @@ def _checked(weights: Weights, path: Path, *, fetched: bool, report: Report) -> 
     """Raises `InputError` for a fetched file that is not the pinned one; the file is removed, so that it never runs."""
     size = path.stat().st_size
     if not fetched:
+        if weights.size_bytes and size != weights.size_bytes:
+            raise InputError(
+                f"{weights.path} is there already, but {_problem(weights, size, '', '')}",
+                remedy="Remove it and pull again.",
+                file=str(path),
+            )
         return PulledFile(path, size, "", False)
     sha256, md5 = _digests(path, weights.path, report)
     problem = _problem(weights, size, sha256, md5)

@@ -7,9 +7,12 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -128,8 +131,6 @@ def _python_path(*first: Path) -> str:
 
 def _wait_for_partial(models: Path) -> int:
     """Bytes of the unfinished file, once the child has written any (the hub has sent its half by now)."""
-    import time
-
     end = time.monotonic() + 30
     while time.monotonic() < end:
         sizes = [path.stat().st_size for path in models.rglob("*.partial")]
@@ -306,3 +307,45 @@ def test_the_command_pulls_verifies_and_tells_paths(
     lama.write_bytes(b"another program")
     assert command("verify", "lama") == 3
     assert json.loads(capsys.readouterr().out)["ok"] is False
+
+
+def test_two_pulls_at_once_fetch_a_file_once(small_hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace_file, second = os.replace, ThreadPoolExecutor(2)
+
+    def slowly(source: Any, target: Any) -> None:
+        if str(source).endswith(".partial"):
+            time.sleep(0.2)  # the other pull is let in by whatever is done too early
+        replace_file(source, target)
+
+    monkeypatch.setattr("mattebridge_server.models.fetch.os.replace", slowly)
+    card = replace(CARD, weights=CARD.weights[1:2])
+    both = [second.submit(_pull, small_hub, tmp_path, card=card, accept=True) for _ in range(2)]
+    assert all(len(one.result(60)) == 1 for one in both)
+    assert (tmp_path / card.weights[0].path).read_bytes() == NETWORK
+    assert [command for command, _, _ in small_hub.asked].count("GET") == 1
+
+
+def test_room_is_needed_only_for_what_is_still_to_come(
+    small_hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = replace(CARD, weights=CARD.weights[1:2])
+    name = hashlib.sha256(hashlib.sha256(NETWORK).hexdigest().encode()).hexdigest()[:16]
+    part = tmp_path / f"{card.weights[0].path}.{name}.partial"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(NETWORK[:-100])
+    free = [99]
+    real = shutil.disk_usage
+    monkeypatch.setattr("shutil.disk_usage", lambda path: real(path)._replace(free=free[0]))
+    with pytest.raises(OutputFailed, match="are free"):
+        _pull(small_hub, tmp_path, card=card, accept=True)
+    free[0] = 100
+    assert _pull(small_hub, tmp_path, card=card, accept=True)[0].fetched
+
+
+def test_a_file_that_was_copied_in_part_is_not_called_there(small_hub: Hub, tmp_path: Path) -> None:
+    path = tmp_path / "Small/unet/net.safetensors"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(NETWORK[:1000])
+    with pytest.raises(InputError, match="1000 bytes instead of") as refused:
+        _pull(small_hub, tmp_path, accept=True)
+    assert refused.value.file == str(path) and path.exists(), "a user's file is the user's to remove"
