@@ -39,10 +39,14 @@ def settle_model(request: JobRequest, shelf: Shelf, site: Site, plan: ShotPlan |
         request = replace(request, precision=request.precision or plan.precision)
     for helper in _helpers(request):
         check_allowed(shelf.registry.get(helper).card, policy)
+    if request.cleanplate and request.kind != "plan":  # the last step of a frame: too late to find that it is missing
+        shelf.require_installed(shelf.registry.get(FILLER).card)
     if request.model == AUTO and plan is not None:
         request = replace(request, model=plan.model, preset=plan.preset)
+    why = ""
     if request.model == AUTO:
-        return _automatic(request, shelf, policy)
+        chosen = _automatic(request, shelf, policy)
+        request, why = chosen.request, chosen.why
     card = shelf.registry.get(request.model).card
     check_allowed(card, policy)
     may_change = request.fallback and plan is None and request.model != FALLBACK
@@ -51,28 +55,28 @@ def settle_model(request: JobRequest, shelf: Shelf, site: Site, plan: ShotPlan |
     except ModelNotInstalled as error:
         if not may_change:
             raise
-        return _lighter(request, error.message)
+        return _lighter(request, error.message, shelf, policy)
     try:
-        shelf.need_fits(request.model, request.precision, request.preset)
+        shelf.need_fits(request.model, request.precision, request.preset, _helpers(request))
     except OutOfMemory as error:
         if not may_change:
             raise
         smaller = _largest_fitting(request, shelf)
         if smaller is None:
-            return _lighter(request, error.message)
+            return _lighter(request, error.message, shelf, policy)
         return Chosen(smaller, f"preset {smaller.preset} instead: {error.message}")
-    return Chosen(request)
+    return Chosen(request, why)
 
 
 def smaller_canvas(request: JobRequest, shelf: Shelf) -> JobRequest | None:
     """The same job at the next smaller preset; None where there is none."""
     smaller = _smaller_presets(request, shelf)
-    return replace(request, preset=smaller[0], overwrite=True) if smaller else None
+    return replace(request, preset=smaller[0]) if smaller else None
 
 
 def _largest_fitting(request: JobRequest, shelf: Shelf) -> JobRequest | None:
     for preset in _smaller_presets(request, shelf):
-        if preset in shelf.fitting_presets(request.model, request.precision):
+        if preset in shelf.fitting_presets(request.model, request.precision, _helpers(request)):
             return replace(request, preset=preset)
     return None
 
@@ -103,8 +107,10 @@ def _automatic(request: JobRequest, shelf: Shelf, policy: LicencePolicy) -> Chos
     choice = choose(cards, host, glance_at_masks(request).feature_px)
     known = {param.name for param in card_params(cards[choice.model])}
     params = {name: value for name, value in request.params.items() if name in known}
-    settled = replace(request, model=choice.model, preset=request.preset or choice.preset, params=params)
-    return Chosen(settled, choice.reason)
+    preset, why = choice.preset, choice.reason
+    if request.preset in {one.name for one in cards[choice.model].presets}:
+        preset, why = request.preset, f"{why}; preset {request.preset} as asked for"
+    return Chosen(replace(request, model=choice.model, preset=preset, params=params), why)
 
 
 def _at_precision(card: ModelCard, precision: str, shelf: Shelf) -> ModelCard:
@@ -113,5 +119,6 @@ def _at_precision(card: ModelCard, precision: str, shelf: Shelf) -> ModelCard:
     return replace(card, presets=tuple(presets))
 
 
-def _lighter(request: JobRequest, why: str) -> Chosen:
+def _lighter(request: JobRequest, why: str, shelf: Shelf, policy: LicencePolicy) -> Chosen:
+    check_allowed(shelf.registry.get(FALLBACK).card, policy)
     return Chosen(replace(request, model=FALLBACK, params={}, preset="", precision=""), f"{FALLBACK} instead: {why}")

@@ -22,6 +22,8 @@ from .shelf import Shelf, execution_profile, parse_device
 from .wire import Beat, Quit, Reading, Ready, RunJob, Setup, StopJob, ToEngine
 
 BEAT_S = 1.0
+LOOK_S = 2.0
+"""How often the model folders are looked at: what was pulled or copied there is to be used without a restart."""
 
 
 class Host:
@@ -48,9 +50,11 @@ class Host:
     def start(self) -> None:
         """Say that jobs may come, and begin to take them."""
         watch_reads(lambda file, frame, begun: self._out.send(Reading(file=file, frame=frame, begun=begun)))
+        told = self._shelf.installed()
         self._out.send(self._ready())
         threading.Thread(target=self._work, name="job", daemon=True).start()
         threading.Thread(target=self._beat, name="beat", daemon=True).start()
+        threading.Thread(target=self._look, args=(told,), name="look", daemon=True).start()
 
     def handle(self, message: ToEngine) -> bool:
         """Act on one message; False when it is time to go."""
@@ -86,6 +90,14 @@ class Host:
             if self._shelf.loaded != before:
                 self._out.send(self._ready())
             self._out.send(outcome)
+
+    def _look(self, told: frozenset[str]) -> None:
+        """On a thread of its own, since a folder on a hung mount stops who looks at it."""
+        pause = threading.Event()
+        while not pause.wait(LOOK_S):
+            if (found := self._shelf.installed()) != told:
+                told = found
+                self._out.send(self._ready())
 
     def _beat(self) -> None:
         pause = threading.Event()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import traceback
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import msgspec
 
@@ -53,9 +54,10 @@ class Worker:
         plan = parse_plan(job.plan) if job.plan else None
         chosen = settle_model(_with_uploaded_config(job), self.shelf, self.resources.site, plan)
         request, why = chosen.request, chosen.why
+        mine: set[Path] = set()  # what an earlier round of this job wrote: a smaller one may replace that, and no more
         while True:
             try:
-                return done(job.key, self._with_model(job, request, why, emit, control))
+                return done(job.key, self._with_model(job, request, why, mine, emit, control))
             except OutOfMemory as error:
                 smaller = None if job.plan or not request.fallback else smaller_canvas(request, self.shelf)
                 if smaller is None:
@@ -64,7 +66,9 @@ class Worker:
                 emit(JobWarning(key=job.key, code="SMALLER_CANVAS", message=message))
                 request = smaller
 
-    def _with_model(self, job: RunJob, request: JobRequest, why: str, emit: Emit, control: Control) -> Tally:
+    def _with_model(
+        self, job: RunJob, request: JobRequest, why: str, mine: set[Path], emit: Emit, control: Control
+    ) -> Tally:
         asked, request = request, replace(request, precision=self.shelf.precision(request.model, request.precision))
         if request.kind == "plan":
             if request.precision != asked.precision and self.shelf.device.kind == "cpu":
@@ -79,7 +83,7 @@ class Worker:
         model = self.shelf.get(request.model, request.precision, request.preset)
         with self.shelf.in_use(request.model):
             run = JobRun(job.key, request, job.plan, model, self.resources, emit, control)
-            return run.run(spooled=bool(job.spool), why=why)
+            return run.run(spooled=bool(job.spool), why=why, mine=mine)
 
 
 def _with_uploaded_config(job: RunJob) -> JobRequest:

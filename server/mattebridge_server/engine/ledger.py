@@ -25,14 +25,18 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes that one model needs: ``weights_bytes`` while loaded, ``peak_bytes`` (weights included) while it runs."""
+    """Bytes that one model needs: ``weights_bytes`` while loaded, ``peak_bytes`` (weights included) while it runs.
+
+    ``driver_bytes`` are the part of both that the process holds once, however many models are loaded.
+    """
 
     name: str
     weights_bytes: int
     peak_bytes: int
+    driver_bytes: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.weights_bytes <= self.peak_bytes:
+        if not 0 <= self.driver_bytes <= self.weights_bytes <= self.peak_bytes:
             raise ValueError(
                 f"{self.name}: weights {self.weights_bytes} and peak {self.peak_bytes} do not fit together"
             )
@@ -60,7 +64,7 @@ class Ledger:
 
     def __init__(self, budget_bytes: int) -> None:
         self.budget_bytes = budget_bytes
-        self._held: OrderedDict[str, int] = OrderedDict()  # weights by name, least recently used first
+        self._held: OrderedDict[str, Need] = OrderedDict()  # by name, least recently used first
         self._pins: dict[str, int] = {}
         self._running: dict[str, int] = {}  # largest working set (peak less weights) of each pinned model
 
@@ -69,7 +73,7 @@ class Ledger:
     @property
     def used_bytes(self) -> int:
         """Weights of all loaded models, and the working sets of those that run."""
-        return sum(self._held.values()) + sum(self._running.values())
+        return _together(self._held.values()) + sum(self._running.values())
 
     @property
     def free_bytes(self) -> int:
@@ -78,29 +82,33 @@ class Ledger:
 
     def holdings(self) -> tuple[Holding, ...]:
         """Loaded models, least recently used first."""
-        return tuple(Holding(name, size, self._pins.get(name, 0)) for name, size in self._held.items())
+        return tuple(Holding(name, need.weights_bytes, self._pins.get(name, 0)) for name, need in self._held.items())
 
     def admit(self, need: Need) -> Admission:
         """What has to leave so that ``need`` can run. Raises `OutOfMemory` with the numbers where nothing helps.
 
         Changes nothing: the same question has the same answer until something is loaded, evicted, pinned or used.
         """
-        working = need.peak_bytes - need.weights_bytes
         own = self._held.get(need.name)
-        wanted = working if own == need.weights_bytes else need.peak_bytes
+        serves = own is not None and own.weights_bytes == need.weights_bytes
+        working = sum(self._running.values()) + need.peak_bytes - need.weights_bytes
+        staying = dict(self._held)
         evict: list[str] = []
-        free = self.free_bytes
+
+        def fits() -> bool:
+            held = [*staying.values()] if serves else [*staying.values(), need]
+            return _together(held) + working <= self.budget_bytes
+
         idle = [name for name in self._held if not self._pins.get(name)]
         # A model that is reloaded is the last to leave: until then it can go on serving.
         for name in sorted(idle, key=lambda name: name == need.name):
-            if free >= wanted:
+            if fits():
                 break
-            if name == need.name and own == need.weights_bytes:
-                continue
-            evict.append(name)
-            free += self._held[name]
-        if free < wanted:
-            raise self._refusal(need, wanted)
+            if name != need.name or not serves:
+                evict.append(name)
+                del staying[name]
+        if not fits():
+            raise self._refusal(need)
         return Admission(need, tuple(evict))
 
     def fitting(self, needs: Iterable[Need]) -> tuple[Need, ...]:
@@ -118,7 +126,7 @@ class Ledger:
 
     def loaded(self, need: Need) -> None:
         """The model is on the device (again); it is now the most recently used."""
-        self._held[need.name] = need.weights_bytes
+        self._held[need.name] = need
         self._held.move_to_end(need.name)
 
     def evicted(self, name: str) -> None:
@@ -149,11 +157,12 @@ class Ledger:
             del self._pins[name]
             del self._running[name]
 
-    def _refusal(self, need: Need, wanted: int) -> OutOfMemory:
-        running = sum(self._held[name] for name in self._pins) + sum(self._running.values())
+    def _refusal(self, need: Need) -> OutOfMemory:
+        running = _together(self._held[name] for name in self._pins) + sum(self._running.values())
         held = f", of which {_gib(running)} are in use by running jobs" if running else ""
         return OutOfMemory(
-            f"{need.name} needs {_gib(wanted)} of device memory; the budget is {_gib(self.budget_bytes)}{held}",
+            f"{need.name} needs {_gib(need.peak_bytes)} of device memory; "
+            f"the budget is {_gib(self.budget_bytes)}{held}",
             remedy="Wait for the running job."
             if need.peak_bytes <= self.budget_bytes
             else "Use a smaller preset, a lighter model (`edge` needs no device), or a larger device.",
@@ -163,6 +172,13 @@ class Ledger:
                 "running_bytes": running,
             },
         )
+
+
+def _together(needs: Iterable[Need]) -> int:
+    """Weights of several models in one process, which holds the driver's part once."""
+    needs = tuple(needs)
+    own = sum(need.weights_bytes - need.driver_bytes for need in needs)
+    return own + max((need.driver_bytes for need in needs), default=0)
 
 
 def _gib(size: int) -> str:

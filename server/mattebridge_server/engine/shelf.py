@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from ..models.licences import is_accepted
 from ..models.registry import Registry, load_registry
 from ..pipeline.params import card_params
 from ..pipeline.timing import host_memory_bytes
-from .ledger import Ledger, Need
+from .ledger import Admission, Ledger, Need
 
 HOST_SHARE = 0.8
 """Of the host's memory, what models may take on a CPU device; the rest is for pictures."""
@@ -83,8 +83,7 @@ class Shelf:
         wanted = self.precision(name, precision)
         held = self._loaded.get(name)
         need = self.need(name, wanted, preset)
-        admission = self._ledger.admit(need)
-        for other in admission.evict:
+        for other in self._admit(need).evict:
             self._evict(other)
         if held is not None and held[0] == wanted and name in self._loaded:
             self._ledger.loaded(need)
@@ -103,7 +102,7 @@ class Shelf:
         if held is not None and held[0] == wanted:
             return held[1]
         model = self._registry.get(name)()
-        return model if model.identify(self._spec(wanted)) else self.get(name, precision, preset)
+        return model if model.identify(self._spec(name, wanted)) else self.get(name, precision, preset)
 
     @contextmanager
     def in_use(self, name: str) -> Iterator[None]:
@@ -118,20 +117,24 @@ class Shelf:
         """What was asked for; else what the device computes best in, for a model that has the choice."""
         return asked or (default_precision(self._device) if self._registry.get(name).card.precisions else "")
 
-    def need_fits(self, name: str, precision: str = "", preset: str = "") -> None:
-        """Raises `OutOfMemory` with the numbers, and the presets that would fit, where the model could not run now."""
+    def need_fits(self, name: str, precision: str = "", preset: str = "", helpers: Iterable[str] = ()) -> None:
+        """Raises `OutOfMemory` with the numbers, and the presets that would fit, where the model could not run now.
+
+        ``helpers`` run beside it, one after the other.
+        """
         try:
-            self._ledger.admit(self.need(name, precision, preset))
+            self._ledger.admit(self._with_helpers(self.need(name, precision, preset), helpers))
         except OutOfMemory as error:
-            if fitting := self.fitting_presets(name, precision):
+            if fitting := self.fitting_presets(name, precision, helpers):
                 error.remedy = f"Use preset {' or '.join(fitting)}, which fits, or allow a fallback (--fallback)."
                 error.details["fitting_presets"] = ", ".join(fitting)
             raise
 
-    def fitting_presets(self, name: str, precision: str = "") -> tuple[str, ...]:
-        """The model's presets that could run here now."""
+    def fitting_presets(self, name: str, precision: str = "", helpers: Iterable[str] = ()) -> tuple[str, ...]:
+        """The model's presets that could run here now, with ``helpers`` beside it."""
         needs = {
-            preset.name: self.need(name, precision, preset.name) for preset in self._registry.get(name).card.presets
+            preset.name: self._with_helpers(self.need(name, precision, preset.name), helpers)
+            for preset in self._registry.get(name).card.presets
         }
         fitting = self._ledger.fitting(needs.values())
         return tuple(preset for preset, need in needs.items() if need in fitting)
@@ -146,7 +149,28 @@ class Shelf:
         canvas = Canvas(int(side * 4 / 3), int(side * 3 / 4))  # never above the budget
         peak = cls().memory_need(canvas, card.window, precision)
         weights = min(peak, cls().memory_need(Canvas(64, 64), 1, precision))
-        return Need(name, weights, peak)
+        return Need(name, weights, peak, cls.driver_bytes)
+
+    def _admit(self, need: Need) -> Admission:
+        """As the ledger; jobs run one at a time, so whoever runs here is another model of the same job."""
+        try:
+            return self._ledger.admit(need)
+        except OutOfMemory as error:
+            if running := ", ".join(held.name for held in self._ledger.holdings() if held.pins):
+                error.remedy = (
+                    f"The job runs it beside {running}: use a smaller preset, or make masks and clean plates in "
+                    "jobs of their own."
+                )
+            raise
+
+    def _with_helpers(self, need: Need, helpers: Iterable[str]) -> Need:
+        """The need of a model and of the largest of ``helpers`` at once."""
+        beside = [self.need(helper, "") for helper in helpers if helper != need.name]
+        if not beside:
+            return need
+        largest = max(beside, key=lambda helper: helper.peak_bytes)
+        peak = need.peak_bytes + largest.peak_bytes - largest.driver_bytes
+        return replace(need, name=f"{need.name} with {largest.name}", peak_bytes=peak)
 
     def unload(self) -> None:
         """Give everything back."""
@@ -156,6 +180,10 @@ class Shelf:
     def is_installed(self, card: ModelCard) -> bool:
         """Whether the model's weights are on this machine."""
         return is_installed(card, self._folders)
+
+    def installed(self) -> frozenset[str]:
+        """Names of the models whose weights are on this machine now."""
+        return frozenset(name for name, cls in self._registry.classes.items() if self.is_installed(cls.card))
 
     def require_installed(self, card: ModelCard) -> None:
         """Raises `ModelNotInstalled` that names the first missing file, where it comes from and how to get it."""
@@ -175,14 +203,18 @@ class Shelf:
 
     def _load(self, name: str, precision: str) -> Model:
         model = self._registry.get(name)()
-        model.load(self._spec(precision))
+        model.load(self._spec(name, precision))
         if name in self._loaded:
             self._evict(name)
         return model
 
-    def _spec(self, precision: str) -> LoadSpec:
-        within = replace(self._device, memory_bytes=self._ledger.budget_bytes)  # what a model may count on
-        return LoadSpec(within, precision, self._folders)
+    def _spec(self, name: str, precision: str) -> LoadSpec:
+        return LoadSpec(self._device, precision, self._folders, lambda: self._room(name))
+
+    def _room(self, name: str) -> int:
+        """What the budget leaves to a model when every other one that is loaded runs as well."""
+        others = (self._needs[other] for other in self._loaded if other != name)
+        return self._ledger.budget_bytes - sum(need.peak_bytes - need.driver_bytes for need in others)
 
     def _evict(self, name: str) -> None:
         self._ledger.evicted(name)

@@ -125,11 +125,15 @@ class Device:
 
 @dataclass(frozen=True)
 class LoadSpec:
-    """How to load: ``folders`` are searched in order for the card's weights."""
+    """How to load: ``folders`` are searched in order for the card's weights.
+
+    ``room`` says, whenever it is asked, how many bytes of the device other models leave to this one; None: no limit.
+    """
 
     device: Device
     precision: str = ""
     folders: tuple[Path, ...] = ()
+    room: Callable[[], int] | None = None
 
 
 @dataclass(frozen=True)
@@ -180,6 +184,9 @@ class FrameResult:
     foreground: Float32 | None = None
 
 
+DRIVER_BYTES = int(0.7 * 2**30)
+"""What CUDA's context, its libraries and their workspaces hold in a process besides tensors."""
+
 Checkpoint = Callable[[str], None]
 """Called with a stage's name between steps; raises when the job is to stop: let it pass."""
 
@@ -188,6 +195,8 @@ class Model(ABC):
     """One matting, tracking or fill model. Instances are created unloaded and may be loaded and unloaded many times."""
 
     card: ClassVar[ModelCard]
+    driver_bytes: ClassVar[int] = 0
+    """The part of `memory_need` that the process holds once, however many models are loaded."""
 
     def memory_need(self, canvas: Canvas, frames: int, precision: str) -> int:
         """Peak bytes of device memory for a window of ``frames`` frames on ``canvas``; 0 for models on the host."""

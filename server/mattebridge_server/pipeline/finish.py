@@ -96,6 +96,9 @@ class Finisher:
         for role in self.roles:
             path = str(self._outputs.path(role, finished.frame))
             about = {**self._about, KEY_ATTRIBUTE: role_key(key, role, self.extra(role, finished.frame))}
+            if role == "cleanplate" and self._card.name != FILLER:
+                filler = self._model_of(FILLER)
+                about |= {"fillModel": filler.digest(), "fillLicence": filler.card.licence}
             with self._stages.measure("write"):
                 if path.endswith(PLANES_SUFFIX):
                     image = finished.alpha if role == "alpha" else finished.colours[role]
@@ -186,10 +189,12 @@ def _never_stop(stage: str) -> None:
     """Filling one frame is short; the job is asked between frames."""
 
 
-def about_job(shot: Shot, card: ModelCard, profile: str, version: str) -> dict[str, str | float]:
-    """What every result says about itself in its header (besides its key)."""
+def about_job(shot: Shot, card: ModelCard, tracker: Model | None, profile: str, version: str) -> dict[str, str | float]:
+    """What every result says about itself in its header (besides its key); ``tracker`` made masks for the job."""
     plan = shot.plan
+    masks = {} if tracker is None else {"maskModel": tracker.digest(), "maskLicence": tracker.card.licence}
     return {
+        **masks,
         "version": version,
         "model": plan.model_digest,
         "licence": card.licence,

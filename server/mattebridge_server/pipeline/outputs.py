@@ -11,6 +11,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -32,11 +33,15 @@ def role_key(key: str, role: str, extra: str = "") -> str:
 
 @dataclass(frozen=True)
 class Outputs:
-    """The job's inputs with the version resolved, and the frames that need no work."""
+    """The job's inputs with the version resolved, and the frames that need no work.
+
+    ``carried`` are the files that fresh frames got in a version that was opened for this job.
+    """
 
     inputs: ShotInputs
     fresh: frozenset[int]
     version: int = 0
+    carried: frozenset[Path] = frozenset()
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -49,17 +54,22 @@ class Outputs:
 
 
 def resolve_outputs(
-    inputs: ShotInputs, key_of: FrameKey, extra_of: Callable[[str, int], str], overwrite: bool
+    inputs: ShotInputs,
+    key_of: FrameKey,
+    extra_of: Callable[[str, int], str],
+    overwrite: bool,
+    mine: AbstractSet[Path] = frozenset(),
 ) -> Outputs:
     """Choose the version and find the fresh frames. ``extra_of`` adds what a role's pixels hang on besides the key.
 
-    Keys are only computed for frames that have a file: a first run reads nothing here. Raises `OutputExists`.
+    Files that are ``mine``, of an earlier round of the same job, are never in the way. Keys are only computed for
+    frames that have a file: a first run reads nothing here. Raises `OutputExists`.
     """
     roles = [role for role in WRITE_ROLES if role in inputs.sequences]
     versioned = any(inputs.sequences[role].has_version for role in roles)
     version = max((max(inputs.sequences[r].versions(), default=0) for r in roles), default=0) if versioned else 0
     current = _at_version(inputs, roles, version or 1) if versioned else inputs
-    fresh, stale = _examine(current, roles, key_of, extra_of)
+    fresh, stale = _examine(current, roles, key_of, extra_of, mine)
     if not stale or overwrite:
         return Outputs(current, frozenset(fresh), version or int(versioned))
     if not versioned:
@@ -73,7 +83,8 @@ def resolve_outputs(
     for frame in fresh:
         for role in roles:
             _carry_over(current.path(role, frame), following.path(role, frame), frame)
-    return Outputs(following, frozenset(fresh), version + 1)
+    carried = frozenset(part for f in fresh for role in roles if (part := following.path(role, f)) is not None)
+    return Outputs(following, frozenset(fresh), version + 1, carried)
 
 
 def make_folders(outputs: Outputs, frames: Iterable[int]) -> None:
@@ -96,7 +107,11 @@ def key_on_disk(path: Path) -> str | None:
 
 
 def _examine(
-    inputs: ShotInputs, roles: Iterable[str], key_of: FrameKey, extra_of: Callable[[str, int], str]
+    inputs: ShotInputs,
+    roles: Iterable[str],
+    key_of: FrameKey,
+    extra_of: Callable[[str, int], str],
+    mine: AbstractSet[Path],
 ) -> tuple[list[int], list[tuple[int, Path]]]:
     fresh: list[int] = []
     stale: list[tuple[int, Path]] = []
@@ -107,9 +122,10 @@ def _examine(
             continue
         key = key_of(frame)
         wrong = [p for role, p in present.items() if key_on_disk(p) != role_key(key, role, extra_of(role, frame))]
-        if wrong:
-            stale.append((frame, wrong[0]))
-        elif len(present) == len(found):
+        foreign = [p for p in wrong if p not in mine]
+        if foreign:
+            stale.append((frame, foreign[0]))
+        elif not wrong and len(present) == len(found):
             fresh.append(frame)
     return fresh, stale
 

@@ -81,6 +81,7 @@ class JobRun:
         control.tell(self._tell.step)
         self._key = key
         self._stages = Stages()
+        self._tracker: Model | None = None
         self._frozen: ShotPlan | None = parse_plan(frozen) if frozen else None
         self._inputs = resolve_inputs(request, self._frozen.frames if self._frozen else "")
 
@@ -92,8 +93,17 @@ class JobRun:
             shot = self._shot()
             return Tally(0, 0, self._facts(shot), shot.plan.to_json())
 
-    def run(self, spooled: bool = False, why: str = "") -> Tally:
-        """Matte the frames that are not fresh. ``spooled``: results are also announced for sending."""
+    def run(self, spooled: bool = False, why: str = "", mine: set[Path] | None = None) -> Tally:
+        """Matte the frames that are not fresh. ``spooled``: results are also announced for sending.
+
+        ``mine``: files that an earlier round of this job made and this one may replace; its own are added.
+        """
+        mine = set() if mine is None else mine
+
+        def written(frame: int, files: list[tuple[str, str]], key: str) -> None:
+            mine.update(Path(path) for _, path in files)
+            self._tell.written(frame, files, key)
+
         with ExitStack() as stack:
             layers = self._track(stack)
             shot = self._shot()
@@ -103,10 +113,11 @@ class JobRun:
             store = self._store(shot, workers)
             stack.callback(store.close)
             keys = FrameKeys(shot.plan, self._inputs, store.digest)
-            about = about_job(shot, self._model.card, self._res.profile, self._res.version)
+            about = about_job(shot, self._model.card, self._tracker, self._res.profile, self._res.version)
             finisher = Finisher(shot, self._model.card, self._inputs, store, self._stages, about, self._res.model_of)
             replace_all = self._request.overwrite or self._request.delivery == "planes"
-            outputs = resolve_outputs(self._inputs, keys.of, finisher.extra, replace_all)
+            outputs = resolve_outputs(self._inputs, keys.of, finisher.extra, replace_all, mine)
+            mine |= outputs.carried
             finisher.send_to(outputs)
             todo = [frame for frame in self._inputs.frames if frame not in outputs.fresh]
             self._warn_about_masks(todo)
@@ -118,7 +129,7 @@ class JobRun:
                 self._model, shot, self._inputs, store, self._control, self._stages, self._tell.warn, layers
             )
             seams = SeamWatch(shot.plan, self._inputs)
-            with Tail(finisher, keys, self._tell.written, workers) as tail:
+            with Tail(finisher, keys, written, workers) as tail:
                 for result in seams.watch(model_pass.results(todo, self._step)):
                     tail.take(result)
             facts = {**self._facts(shot), **seams.facts()}
@@ -194,7 +205,7 @@ class JobRun:
             return ()
         folder = Path(tempfile.mkdtemp(prefix="mattebridge-track-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        tracker = self._res.model_of(self._request.fill or DEFAULT_TRACKER)
+        tracker = self._tracker = self._res.model_of(self._request.fill or DEFAULT_TRACKER)
         track = self._run_tracker(tracker, make, folder)
         self._inputs = track.inputs
         self._tell.warn("TRACKED", tell(track, tracker.card.name), None)

@@ -15,8 +15,10 @@ from mattebridge.messages import JobRequest, PromptInfo
 from mattebridge_server.engine.choice import settle_model, smaller_canvas
 from mattebridge_server.engine.shelf import Shelf
 from mattebridge_server.models import folders, licences
-from mattebridge_server.models.base import Device
-from mattebridge_server.models.registry import load_registry
+from mattebridge_server.models.base import Canvas, Device, LoadSpec
+from mattebridge_server.models.identity import Identity
+from mattebridge_server.models.lama import LaMa
+from mattebridge_server.models.registry import Registry, load_registry
 from mattebridge_server.models.videomama.card import CARD
 from mattebridge_server.pipeline.plan import ShotPlan
 from mattebridge_server.site import Site
@@ -106,7 +108,7 @@ def test_a_canvas_is_made_smaller_step_by_step_and_never_larger(shelf_of: ShelfO
     shelf = shelf_of(LARGE)
     large = job(preset="large")
     medium = smaller_canvas(large, shelf)
-    assert medium == replace(large, preset="medium", overwrite=True)
+    assert medium == replace(large, preset="medium")
     small = smaller_canvas(medium, shelf)
     assert small is not None and small.preset == "small"
     assert smaller_canvas(small, shelf) is None
@@ -154,3 +156,84 @@ def test_auto_waits_for_a_licence_that_nobody_accepted_and_an_allowing_site_deci
 def test_auto_drops_parameters_that_only_another_model_has(shelf_of: ShelfOf) -> None:
     chosen = settle_model(job(model="auto", params={"seed": 7, "detail": 0.5}), shelf_of(LARGE), Site(), None)
     assert chosen.request.params == {"detail": 0.5}
+
+
+def test_a_model_is_told_what_the_others_leave_to_it(tmp_path: Path) -> None:
+    """As a network asks before each window: what it declares may count on a part of it having left the device."""
+    rooms: dict[str, Callable[[], int]] = {}
+
+    class One(Identity):
+        card = replace(Identity.card, name="one")
+
+        def memory_need(self, canvas: Canvas, frames: int, precision: str) -> int:
+            return 5
+
+        def load(self, spec: LoadSpec) -> None:
+            assert spec.room is not None
+            rooms[self.card.name] = spec.room
+
+    class Other(One):
+        card = replace(Identity.card, name="other")
+
+    shelf = Shelf(Device("cuda", 0, 2, 40), (tmp_path,), Registry({"one": One, "other": Other}, {}), budget_bytes=12)
+    shelf.get("one")
+    assert rooms["one"]() == 12
+    shelf.get("other")
+    assert (rooms["one"](), rooms["other"]()) == (7, 7)
+    shelf.unload()
+    assert rooms["one"]() == 12
+
+
+def test_auto_and_fallback_keep_to_the_sites_policy(shelf_of: ShelfOf) -> None:
+    with pytest.raises(LicenceRefused, match="edge is under Apache"):
+        settle(job(model="auto"), shelf_of(LARGE), '[licences]\nallow = ["MIT"]')
+    with pytest.raises(LicenceRefused, match="edge is under Apache"):
+        settle(job(fallback=True), shelf_of(2 * GIB), f'[licences]\nallow = ["{CARD.licence}"]')
+
+
+def test_auto_with_a_preset_takes_it_or_says_what_would_fit(shelf_of: ShelfOf) -> None:
+    site = f'[licences]\nallow = ["{CARD.licence}", "Apache-2.0"]'
+    model, preset, why = settle(job(model="auto", preset="small"), shelf_of(LARGE), site)
+    assert (model, preset) == ("videomama", "small") and "small as asked" in why
+    with pytest.raises(OutOfMemory) as caught:
+        settle(job(model="auto", preset="large"), shelf_of(MEDIUM), site)
+    assert "small or medium" in caught.value.remedy
+    smaller = settle(job(model="auto", preset="large", fallback=True), shelf_of(MEDIUM), site)
+    assert smaller[:2] == ("videomama", "medium")
+    assert settle(job(model="auto", preset="large"), shelf_of(2 * GIB), site)[:2] == ("edge", "")
+
+
+def test_a_job_with_helpers_needs_room_for_the_larger_of_them_before_it_starts(
+    shelf_of: ShelfOf, tmp_path: Path
+) -> None:
+    masks = {"prompts": (PromptInfo(frame=1, points=((0.5, 0.5, True),)),), "mask": ""}
+    mission = job(preset="small", cleanplate="/out/c.####.exr", precision="bf16", **masks)
+    eleven = int(0.92 * 11 * GIB)
+    (lama,) = LaMa.card.weights
+    (tmp_path / lama.path).parent.mkdir()
+    (tmp_path / lama.path).touch()
+    site = 'licences.allow = ["' + CARD.licence + '", "Apache-2.0"]'
+    assert settle(mission, shelf_of(eleven), site)[:2] == ("videomama", "small")
+    alone, narrow = replace(mission, cleanplate="", mask="/m.####.exr", prompts=()), shelf_of(int(8.5 * GIB))
+    assert settle(alone, narrow, site)[:2] == ("videomama", "small")
+    with pytest.raises(OutOfMemory, match="videomama with sam2 needs") as caught:
+        settle(mission, narrow, site)
+    assert "smaller preset" in caught.value.remedy
+
+
+def test_a_helper_that_does_not_fit_beside_the_jobs_own_model_is_not_told_to_wait(tmp_path: Path) -> None:
+    class Large(Identity):
+        card = replace(Identity.card, name="large")
+
+        def memory_need(self, canvas: Canvas, frames: int, precision: str) -> int:
+            return 7
+
+    class Helper(Large):
+        card = replace(Identity.card, name="helper")
+
+    registry = Registry({"large": Large, "helper": Helper}, {})
+    shelf = Shelf(Device("cuda", 0, 2, 40), (tmp_path,), registry, budget_bytes=12)
+    shelf.get("large")
+    with shelf.in_use("large"), pytest.raises(OutOfMemory) as caught:
+        shelf.get("helper")
+    assert "Wait" not in caught.value.remedy and "beside large" in caught.value.remedy

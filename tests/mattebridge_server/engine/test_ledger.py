@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -57,6 +59,26 @@ def test_a_refusal_has_the_numbers_and_tells_waiting_from_never() -> None:
     assert "Wait" in later.value.remedy
 
 
+def test_a_refusal_tells_the_whole_need_also_of_a_model_that_is_loaded() -> None:
+    ledger = _with(13 * GIB, Need("network", 4 * GIB, 8 * GIB))
+    with pytest.raises(OutOfMemory, match=r"network needs 16\.0 GiB .* budget is 13\.0 GiB"):
+        ledger.admit(Need("network", 4 * GIB, 16 * GIB))
+
+
+def test_what_the_driver_holds_counts_once() -> None:
+    one, other = Need("one", 5, 7, driver_bytes=2), Need("other", 4, 6, driver_bytes=2)
+    ledger = _with(11, one)
+    ledger.pin(one)
+    assert ledger.admit(other).evict == ()
+    ledger.loaded(other)
+    assert ledger.used_bytes == 2 + 3 + 2 + 2
+    with pytest.raises(OutOfMemory):
+        _with(10, one).admit(Need("other", 4, 12, driver_bytes=2))
+    ledger.unpin("one")
+    ledger.evicted("one")
+    assert ledger.used_bytes == 4, "who stays needs the driver too"
+
+
 def test_asking_changes_nothing() -> None:
     ledger = _with(12, A, B)
     before = ledger.holdings()
@@ -110,10 +132,10 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(NAMES), weights=st.integers(0, 12), work=st.integers(0, 12), works=st.booleans())
     def run(self, name: str, weights: int, work: int, works: bool) -> None:
-        need = Need(name, weights, weights + work)
+        need = Need(name, weights, weights + work, min(weights, 2))
         running = {one.name: one for one in self.running}
         if name in running:  # a loaded and running model is run as it is
-            need = Need(name, running[name].weights_bytes, running[name].weights_bytes + work)
+            need = replace(running[name], peak_bytes=running[name].weights_bytes + work)
         before = self.ledger.holdings()
         try:
             admission = self.ledger.admit(need)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mattebridge.errors import EngineFailed, InputError, ModelNotInstalled
-from mattebridge_server.models.base import Device, LoadSpec
+from mattebridge_server.models.base import Canvas, Device, LoadSpec
 from mattebridge_server.models.lama import MAX_SIDE, LaMa, Tone, fill_linear, grown, tone_for
 
 Float32 = NDArray[np.float32]
@@ -162,3 +162,12 @@ class TestTheFile:
 def test_running_unloaded_is_our_fault_and_says_so(array_window: Any) -> None:
     with pytest.raises(EngineFailed):
         next(LaMa().run(array_window({1: np.zeros((8, 8, 3), np.float32)}, {}), {}, lambda stage: None))
+
+
+def test_the_need_is_what_the_card_says_and_more_than_one_layer_at_full_size() -> None:
+    (full,) = LaMa.card.presets
+    canvas = Canvas(2048, full.canvas_pixels // 2048)
+    need = LaMa().memory_need(canvas, 1, "fp32")
+    assert need == pytest.approx(full.peak_bytes, rel=0.02)
+    one_layer = 64 * 4 * canvas.pixels  # the published network's first and last have 64 channels
+    assert need - LaMa().memory_need(Canvas(0, 0), 1, "fp32") > 2 * one_layer

@@ -111,8 +111,9 @@ def test_parking_the_unet_changes_no_bit(golden: Path, monkeypatch: pytest.Monke
     moves: list[str] = []
     monkeypatch.setattr(network.unet, "to", lambda place: moves.append(str(place)))
     latents = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
-    with net.unet_parked(network, True):
-        parked = next(net.decode(network, latents))
-        assert moves == ["cpu"]
+    net.park_unet(network)
+    parked = next(net.decode(network, latents))
+    assert moves == ["cpu"]
+    net.fetch_unet(network)
     assert moves == ["cpu", str(network.device)]
     assert torch.equal(parked, next(net.decode(network, latents)))

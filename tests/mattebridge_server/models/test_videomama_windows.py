@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from mattebridge.errors import Cancelled, EngineFailed, FrameError, InputError
+from mattebridge.errors import Cancelled, EngineFailed, FrameError, InputError, OutOfMemory
 from mattebridge_server.models.base import Device, LoadSpec
 from mattebridge_server.models.videomama import VideoMaMa
 
@@ -193,3 +194,63 @@ def test_global_torch_settings_come_back_after_a_run(model: VideoMaMa, array_win
     before = (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled())
     _run(model, array_window(*moving_disc(1, 16)))
     assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == before
+
+
+class Parked:
+    """A UNet on a device so full that the way back fails ``refusals`` times; it computes only where it belongs."""
+
+    def __init__(self, unet: Any) -> None:
+        self.unet, self.config, self.at_home, self.refusals = unet, unet.config, True, 0
+
+    def to(self, place: Any) -> None:
+        import torch
+
+        if place == "cpu":
+            self.at_home = False
+        elif not self.at_home and self.refusals:
+            self.refusals -= 1
+            raise torch.OutOfMemoryError("no room for the UNet")
+        else:
+            self.at_home = True
+
+    def __call__(self, *args: Any, **more: Any) -> Any:
+        if not self.at_home:
+            raise RuntimeError("Expected all tensors to be on the same device")
+        return self.unet(*args, **more)
+
+
+def test_a_unet_that_found_no_way_back_is_fetched_by_the_next_try(
+    model: VideoMaMa, array_window: Any, moving_disc: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mattebridge_server.models.videomama.runner import WindowRunner
+
+    runner = model._runner
+    assert runner is not None
+    unet = Parked(runner._network.unet)
+    monkeypatch.setattr(runner, "_network", replace(runner._network, unet=unet))
+    monkeypatch.setattr(WindowRunner, "_must_park", lambda *_: True)
+    plates, masks = moving_disc(2, 16)
+    calm = _run(model, array_window(plates, masks))
+    model.forget()
+    unet.refusals = 1
+    with pytest.raises(OutOfMemory, match="no room for the UNet"):
+        _run(model, array_window(plates, masks))
+    again = _run(model, array_window(plates, masks))
+    assert all(np.array_equal(again[number], calm[number]) for number in calm)
+
+
+def test_the_unet_makes_way_where_other_models_leave_no_room_for_it_beside_the_decoder(model: VideoMaMa) -> None:
+    import torch
+
+    from mattebridge_server.models.base import Canvas
+    from mattebridge_server.models.videomama.card import memory_need
+
+    runner = model._runner
+    assert runner is not None
+    runner._network = replace(runner._network, device=torch.device("cuda"))
+    canvas = Canvas(1024, 576)
+    kept = memory_need(canvas, 16, "fp32", unet_parked=False)
+    assert not runner._must_park(canvas, 16), "no limit is known"
+    for room, parks in ((kept, False), (kept - 1, True), (-1, True)):
+        runner._room = lambda room=room: room
+        assert runner._must_park(canvas, 16) is parks

@@ -52,6 +52,10 @@ class SmallShot:
     def path(self, role: str, frame: int) -> Path:
         return self.folder / role / f"{role}.{frame:04d}.exr"
 
+    def result(self, out: str, version: int, frame: int) -> Path:
+        """A result's file."""
+        return self.folder / out.replace("{version}", f"v{version:03d}").replace("####", f"{frame:04d}")
+
     def request(self, out: str = "out/a.####.exr", **fields: Any) -> JobRequest:
         plate, mask = (str(self.folder / role / f"{role}.####.exr") for role in ("plate", "mask"))
         return JobRequest(

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mattebridge.errors import MissingFrames, UsageError
+from mattebridge.errors import MissingFrames, ModelNotInstalled, UsageError
 from mattebridge.messages import Done, PromptInfo, Warning_
 from mattebridge_server.engine import local
 from mattebridge_server.engine.shelf import Shelf
-from mattebridge_server.media import read_header, read_plate, write_alpha, write_rgb
+from mattebridge_server.media import OWN_PREFIX, read_header, read_plate, write_alpha, write_rgb
 from mattebridge_server.models.lama import LaMa
 from mattebridge_server.models.registry import Registry, load_registry
 
@@ -131,3 +131,34 @@ def test_sam2_alone_writes_its_track(run: Callable[..., tuple[SmallShot, Done]])
     shot, done = run(model="sam2", mask="", prompts=(point("A", 0.2, 0.25),))
     assert done.written == 3
     assert set(np.unique(shot.alpha("out/a.####.exr", 2))) != {0.0}
+
+
+def test_each_file_names_every_model_that_made_it_and_its_licence(
+    run: Callable[..., tuple[SmallShot, Done]], tmp_path: Path
+) -> None:
+    shot, _ = run(
+        model="edge",
+        precision="",
+        mask="",
+        prompts=(point("A", 0.2, 0.25),),
+        cleanplate=str(tmp_path / "shot/out/clean.####.exr"),
+    )
+    alpha, clean = (read_header(str(shot.folder / f"out/{name}.0002.exr"), frame=2).own for name in ("a", "clean"))
+    own = OWN_PREFIX
+    assert alpha[f"{own}model"].startswith("edge/") and alpha[f"{own}maskModel"].startswith("sam2/")
+    assert alpha[f"{own}licence"] == alpha[f"{own}maskLicence"] == "Apache-2.0"
+    assert clean[f"{own}fillModel"].startswith("lama/") and clean[f"{own}fillLicence"] == LaMa.card.licence
+    assert all(clean[f"{own}{name}"] == alpha[f"{own}{name}"] for name in ("model", "licence", "maskModel"))
+
+
+def test_a_clean_plate_without_its_model_is_refused_before_anything_is_made(
+    run: Callable[..., tuple[SmallShot, Done]], lama_folder: Path, tmp_path: Path
+) -> None:
+    there, away = lama_folder / "lama", lama_folder / "away"
+    there.rename(away)
+    try:
+        with pytest.raises(ModelNotInstalled, match="lama"):
+            run(model="edge", precision="", cleanplate=str(tmp_path / "shot/out/clean.####.exr"))
+    finally:
+        away.rename(there)
+    assert not (tmp_path / "shot/out").exists()

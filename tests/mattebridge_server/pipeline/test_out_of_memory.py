@@ -8,11 +8,20 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from mattebridge.errors import OutOfMemory
+from mattebridge.errors import OutOfMemory, OutputExists
 from mattebridge.messages import Done, FrameDone, Warning_
 from mattebridge_server.engine import local
 from mattebridge_server.engine.shelf import Shelf
-from mattebridge_server.models.base import Checkpoint, FrameResult, Model, ModelCard, ParamValue, Preset, Window
+from mattebridge_server.models.base import (
+    Checkpoint,
+    FrameResult,
+    LoadSpec,
+    Model,
+    ModelCard,
+    ParamValue,
+    Preset,
+    Window,
+)
 from mattebridge_server.models.registry import Registry, load_registry
 
 from .conftest import SmallShot
@@ -39,6 +48,7 @@ class Hungry(Model):
     most_pixels: ClassVar[int] = 10**9
     stumbles: ClassVar[int] = 0
     forgotten: ClassVar[int] = 0
+    fails_at: ClassVar[int] = 0
 
     def forget(self) -> None:
         type(self).forgotten += 1
@@ -50,6 +60,8 @@ class Hungry(Model):
             assert mask is not None
             if mask.size > self.most_pixels:
                 raise OutOfMemory(f"a canvas of {mask.shape[1]}x{mask.shape[0]} is too much")
+            if number == self.fails_at and mask.size > 128 * 128:
+                raise OutOfMemory("late in the shot")
             if self.stumbles and number == window.numbers[1]:
                 type(self).stumbles -= 1
                 raise OutOfMemory("somebody else took the memory")
@@ -60,7 +72,7 @@ class Hungry(Model):
 def hungry(monkeypatch: pytest.MonkeyPatch) -> type[Hungry]:
     registry = Registry({**load_registry().classes, "hungry": Hungry}, {})
     monkeypatch.setattr(local, "Shelf", lambda device, folders: Shelf(device, folders, registry))
-    Hungry.most_pixels, Hungry.stumbles, Hungry.forgotten = 10**9, 0, 0
+    Hungry.most_pixels, Hungry.stumbles, Hungry.forgotten, Hungry.fails_at = 10**9, 0, 0, 0
     return Hungry
 
 
@@ -108,3 +120,40 @@ def test_without_leave_or_under_a_plan_it_fails_and_says_why(
     with pytest.raises(OutOfMemory, match="too much"):
         run(shot, plan=plan, preset="large", fallback=fallback)
     assert told(shot) == ["CACHES_FREED"]
+
+
+@pytest.mark.parametrize("out", ["out/a_{version}.####.exr", "out/{version}/a.####.exr"])
+def test_a_smaller_canvas_goes_to_the_version_of_its_job_and_never_over_an_earlier_one(
+    shot: SmallShot, hungry: type[Hungry], out: str
+) -> None:
+    run(shot, out, preset="large")
+    first = {frame: shot.result(out, 1, frame).read_bytes() for frame in shot.frames}
+    for frame in shot.frames:
+        shot.write_mask(frame, 40, 30, 20)
+    hungry.most_pixels = 64 * 64
+    assert run(shot, out, preset="large", fallback=True).facts["version"] == 2
+    assert {frame: shot.result(out, 1, frame).read_bytes() for frame in shot.frames} == first
+
+
+def test_memory_that_runs_out_before_the_first_window_is_no_leave_to_overwrite(
+    shot: SmallShot, hungry: type[Hungry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(shot, preset="large")
+    for frame in shot.frames:
+        shot.write_mask(frame, 40, 30, 20)
+    left = [OutOfMemory("loading ran out of memory")]
+
+    def load(model: Hungry, spec: LoadSpec) -> None:
+        if left:
+            raise left.pop()
+
+    monkeypatch.setattr(hungry, "load", load)
+    with pytest.raises(OutputExists):
+        run(shot, preset="large", fallback=True)
+    assert told(shot) == ["SMALLER_CANVAS"]
+
+
+def test_frames_that_a_larger_canvas_wrote_are_replaced(shot: SmallShot, hungry: type[Hungry]) -> None:
+    hungry.most_pixels, hungry.fails_at = 10**9, 4
+    done = run(shot, preset="large", fallback=True)
+    assert done.written == 5 and done.facts["canvas"] != "192x192"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         patch.setenv("MATTEBRIDGE_RUNTIME", str(folder / "run"))
         patch.setenv("MATTEBRIDGE_CONFIG", str(folder / "config"))
         patch.setenv("MATTEBRIDGE_STATE", str(folder / "state"))
+        patch.setenv("MATTEBRIDGE_MODELS", str(folder / "models"))
         with Client.connect("auto", start=True) as connected:
             yield connected
             connected.stop(now=True)
@@ -109,3 +112,17 @@ def test_planes_in_memory_give_the_same_alpha(client: Client, by_files: SmallSho
         got = job.results[("alpha", frame)]
         alpha = np.frombuffer(got.data, np.float16).reshape(got.height, got.width)
         assert np.array_equal(alpha.astype(np.float32), by_files.alpha("files/a.####.exr", frame))
+
+
+def test_a_model_that_is_installed_while_the_server_runs_is_found(client: Client) -> None:
+    def lama() -> bool:
+        return next(model.installed for model in client.models() if model.name == "lama")
+
+    assert not lama()
+    file = Path(os.environ["MATTEBRIDGE_MODELS"], "lama", "big-lama.pt")
+    file.parent.mkdir(parents=True)
+    file.touch()
+    end = time.monotonic() + 20
+    while not lama():
+        assert time.monotonic() < end, "the server still says that it is not installed"
+        time.sleep(0.1)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from mattebridge.errors import EngineFailed
 from mattebridge_server.models.base import (
+    DRIVER_BYTES,
     Canvas,
     Checkpoint,
     Device,
@@ -40,6 +41,7 @@ class Sam2(Model):
     """
 
     card: ClassVar[ModelCard] = TRACK
+    driver_bytes: ClassVar[int] = DRIVER_BYTES
     soft: ClassVar[bool] = False
 
     def __init__(self) -> None:

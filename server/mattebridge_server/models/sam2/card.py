@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mattebridge_server.models.base import Canvas, ModelCard, Preset, Weights
+from mattebridge_server.models.base import DRIVER_BYTES, Canvas, ModelCard, Preset, Weights
 
 GIB = 2**30
 APACHE = "Apache-2.0"
 SIDE = 1024
 """Frames are seen as squares of this side; masks come out at a quarter of it."""
 
-DRIVER_BYTES = int(0.7 * GIB)
 ACTIVATION_BYTES = 2 * GIB
 """Largest set of live activations at 1024 x 1024 with hiera-large in float32; an estimate until measured."""
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from mattebridge.errors import EngineFailed
 from mattebridge_server.models.base import (
+    DRIVER_BYTES,
     Canvas,
     Checkpoint,
     Device,
@@ -45,6 +46,7 @@ class VideoMaMa(Model):
     """
 
     card: ClassVar[ModelCard] = CARD
+    driver_bytes: ClassVar[int] = DRIVER_BYTES
 
     def __init__(self, *, latent_bytes: int = 512 * 2**20, result_bytes: int = 2**30) -> None:
         self._caps = (latent_bytes, result_bytes)
@@ -72,7 +74,7 @@ class VideoMaMa(Model):
         self._device = spec.device
         self._digest = digest_of_model(self.card, spec.folders, precision)
         profile = f"{self._digest}/{spec.device.kind}/{spec.device.threads}"
-        self._runner = WindowRunner(network, self._memory, spec.device, precision, profile)
+        self._runner = WindowRunner(network, self._memory, spec, precision, profile)
 
     def identify(self, spec: LoadSpec) -> bool:
         """From the weight files alone."""

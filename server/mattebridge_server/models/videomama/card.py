@@ -6,7 +6,7 @@ Stability AI's; the code here is our own.
 
 from __future__ import annotations
 
-from mattebridge_server.models.base import Canvas, ModelCard, Param, Preset, Weights
+from mattebridge_server.models.base import DRIVER_BYTES, Canvas, ModelCard, Param, Preset, Weights
 
 GIB = 2**30
 WINDOW, STRIDE, DECODE_GROUP = 16, 12, 8
@@ -30,8 +30,6 @@ WORKSPACE = 2_580.0
 UNET_PER_FRAME = 283.0
 ENCODE_PER_FRAME = 1_300.0
 DECODE_PER_FRAME = 775.0
-DRIVER_BYTES = int(0.7 * GIB)
-"""What the CUDA context, its libraries and their workspaces hold besides our tensors."""
 
 
 def memory_need(canvas: Canvas, frames: int, precision: str, *, unet_parked: bool = True) -> int:

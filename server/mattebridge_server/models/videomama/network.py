@@ -12,7 +12,6 @@ h x w latents.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,16 +98,16 @@ def refine(network: Network, frames: Tensor, masks: Tensor, noise: Tensor, *, co
     return torch.cat(list(decode(network, latents, compiled=compiled))).cpu()
 
 
-@contextmanager
-def unet_parked(network: Network, parked: bool) -> Iterator[None]:
-    """Within it, the UNet's weights are on the host if ``parked``: room for the decoder on a small device."""
-    if not parked:
-        yield
-        return
+def park_unet(network: Network) -> None:
+    """The UNet's weights to the host: room for the decoder. They come back when the next window needs them."""
     network.unet.to("cpu")
     if network.device.type == "cuda":
         torch.cuda.empty_cache()
-    try:
-        yield
-    finally:
-        network.unet.to(network.device)
+
+
+def fetch_unet(network: Network) -> None:
+    """The UNet's weights to the device, where most times they are.
+
+    Before it is needed and not after decoding: where a full device bars the way back, the next try asks again.
+    """
+    network.unet.to(network.device)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mattebridge.errors import FrameError, InputError
-from mattebridge_server.models.base import Canvas, Checkpoint, Device, Window
+from mattebridge_server.models.base import Canvas, Checkpoint, LoadSpec, Window
 from mattebridge_server.models.coverage import binarise
 from mattebridge_server.models.execution import memory_errors
 from mattebridge_server.models.noise import frame_noise
@@ -40,10 +40,10 @@ class _Take:
 class WindowRunner:
     """Runs windows on one loaded network. ``profile`` identifies it in cache keys."""
 
-    def __init__(self, network: net.Network, memory: Memory, device: Device, precision: str, profile: str) -> None:
+    def __init__(self, network: net.Network, memory: Memory, spec: LoadSpec, precision: str, profile: str) -> None:
         self._network = network
         self._memory = memory
-        self._device = device
+        self._room = spec.room
         self._precision = precision
         self._profile = profile
 
@@ -74,10 +74,12 @@ class WindowRunner:
             need = memory_need(canvas, len(numbers), self._precision)
             with memory_errors(f"VideoMaMa at {canvas.width}x{canvas.height}", need):
                 take.checkpoint("network")
+                net.fetch_unet(self._network)
                 latents = net.denoise(self._network, torch.from_numpy(noise), plates, masks)
-                with net.unet_parked(self._network, self._must_park(canvas, len(numbers))):
-                    groups = list(self._decode(latents, take))
-                    return np.concatenate([group.cpu().numpy() for group in groups])
+                if self._must_park(canvas, len(numbers)):
+                    net.park_unet(self._network)
+                groups = list(self._decode(latents, take))
+                return np.concatenate([group.cpu().numpy() for group in groups])
         finally:
             self._memory.settle()
 
@@ -148,6 +150,7 @@ class WindowRunner:
         return found
 
     def _must_park(self, canvas: Canvas, frames: int) -> bool:
-        budget = self._device.memory_bytes
+        """Whether the UNet has to leave for the decoder: what is declared counts only one of the two."""
         kept = memory_need(canvas, frames, self._precision, unet_parked=False)
-        return self._device.kind == "cuda" and 0 < budget < kept
+        on_device = self._network.device.type == "cuda"
+        return on_device and self._room is not None and self._room() < kept
