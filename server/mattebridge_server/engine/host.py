@@ -40,7 +40,13 @@ class Host:
         self._worker = Worker(
             self._shelf,
             Resources(
-                FileDigests(), site, self._shelf.get, setup.threads, execution_profile(device), package_version()
+                FileDigests(),
+                site,
+                self._shelf.get,
+                setup.threads,
+                execution_profile(device),
+                package_version(),
+                self._shelf.aside,
             ),
         )
         self._jobs: queue.SimpleQueue[RunJob | None] = queue.SimpleQueue()

@@ -148,6 +148,14 @@ class Ledger:
         working = need.peak_bytes - need.weights_bytes
         self._running[need.name] = max(self._running.get(need.name, 0), working)
 
+    def pause(self, name: str) -> None:
+        """A pinned model waits for another: it keeps its weights, and its working set is free until `resume`."""
+        self._running[name] = 0
+
+    def resume(self, need: Need) -> None:
+        """It goes on. The room for it is asked for (`admit`) before."""
+        self._running[need.name] = need.peak_bytes - need.weights_bytes
+
     def unpin(self, name: str) -> None:
         """The model stopped running, however it ended. Raises `ValueError` where it does not run."""
         if not self._pins.get(name):

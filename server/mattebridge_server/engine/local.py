@@ -49,7 +49,8 @@ def run_local(
     limit_threads(threads)
     shelf = Shelf(spec, model_folders(folders, os.environ, parsed.models.folders))
     worker = Worker(
-        shelf, Resources(FileDigests(), parsed, shelf.get, threads, execution_profile(spec), package_version())
+        shelf,
+        Resources(FileDigests(), parsed, shelf.get, threads, execution_profile(spec), package_version(), shelf.aside),
     )
     key = uuid.uuid4().hex
     control = Control()

@@ -53,6 +53,7 @@ class Shelf:
         share = HOST_SHARE if device.kind == "cpu" else DEVICE_SHARE
         self._ledger = Ledger(budget_bytes or int(device.memory_bytes * share))
         self._loaded: dict[str, tuple[str, Model]] = {}
+        self._resting: dict[str, Model] = {}  # unloaded, with what they remember on the host
         self._needs: dict[str, Need] = {}
 
     @property
@@ -113,6 +114,21 @@ class Shelf:
         finally:
             self._ledger.unpin(name)
 
+    @contextmanager
+    def aside(self, name: str) -> Iterator[None]:
+        """The model, if it is in use, does nothing inside the block but wait for another, which has its room."""
+        if not any(held.name == name and held.pins for held in self._ledger.holdings()):
+            yield
+            return
+        self._ledger.pause(name)
+        try:
+            yield
+        finally:
+            need = self._needs[name]
+            for other in self._ledger.admit(need).evict:
+                self._evict(other)
+            self._ledger.resume(need)
+
     def precision(self, name: str, asked: str) -> str:
         """What was asked for; else what the device computes best in, for a model that has the choice."""
         return asked or (default_precision(self._device) if self._registry.get(name).card.precisions else "")
@@ -120,7 +136,7 @@ class Shelf:
     def need_fits(self, name: str, precision: str = "", preset: str = "", helpers: Iterable[str] = ()) -> None:
         """Raises `OutOfMemory` with the numbers, and the presets that would fit, where the model could not run now.
 
-        ``helpers`` run beside it, one after the other.
+        ``helpers`` are the other models of its job.
         """
         try:
             self._ledger.admit(self._with_helpers(self.need(name, precision, preset), helpers))
@@ -164,13 +180,15 @@ class Shelf:
             raise
 
     def _with_helpers(self, need: Need, helpers: Iterable[str]) -> Need:
-        """The need of a model and of the largest of ``helpers`` at once."""
-        beside = [self.need(helper, "") for helper in helpers if helper != need.name]
-        if not beside:
-            return need
-        largest = max(beside, key=lambda helper: helper.peak_bytes)
-        peak = need.peak_bytes + largest.peak_bytes - largest.driver_bytes
-        return replace(need, name=f"{need.name} with {largest.name}", peak_bytes=peak)
+        """The need of a model and the helper that takes most: a tracker while the model waits, a filler beside it."""
+        most = need
+        for name in helpers:
+            helper = self.need(name, "")
+            waits = self._registry.get(name).card.temporal == "shot"
+            peak = (need.weights_bytes if waits else need.peak_bytes) + helper.peak_bytes - helper.driver_bytes
+            if name != need.name and peak > most.peak_bytes:
+                most = replace(need, name=f"{need.name} with {name}", peak_bytes=peak)
+        return most
 
     def unload(self) -> None:
         """Give everything back."""
@@ -202,10 +220,11 @@ class Shelf:
         )
 
     def _load(self, name: str, precision: str) -> Model:
-        model = self._registry.get(name)()
+        model = self._resting.get(name) or self._registry.get(name)()
         model.load(self._spec(name, precision))
         if name in self._loaded:
             self._evict(name)
+        self._resting.pop(name, None)
         return model
 
     def _spec(self, name: str, precision: str) -> LoadSpec:
@@ -220,6 +239,7 @@ class Shelf:
         self._ledger.evicted(name)
         _, model = self._loaded.pop(name)
         model.unload()
+        self._resting[name] = model
 
 
 def execution_profile(device: Device) -> str:

@@ -30,6 +30,7 @@ from .outputs import key_on_disk
 from .params import resolve_params
 from .plan import parse_plan, sample_indices
 from .planner import obey_plan, plan_shot, reference_header, require_inputs, shot_colour
+from .tracking import frames_to_make
 
 LOW_DISK_BYTES = 2 << 30
 MOST_RESULTS_EXAMINED = 2000
@@ -81,9 +82,7 @@ class _Check:
         self._found.frames = len(self._inputs.frames)
         if not self._found.ask(self._inside_roots):
             return
-        present = card is None or self._found.ask(
-            lambda: require_inputs(self._inputs, card.needs_mask, self._inputs.frames)
-        )
+        present = card is None or self._found.ask(lambda: self._files(card))
         if self._found.ask(self._sizes) and not self._plan:
             self._found.ask(self._colour)
         if present and not self._found.problems:
@@ -116,6 +115,15 @@ class _Check:
                 path = self._inputs.path(role, frame)
                 assert path is not None
                 resolve(str(path.absolute()) if not self._site.roots else str(path), self._site.roots)
+
+    def _files(self, card: ModelCard) -> None:
+        """What the job will read; masks that it makes itself are not asked for."""
+        if card.temporal == "shot":
+            require_inputs(self._inputs, "none" if self._request.prompts else card.needs_mask, self._inputs.shot)
+        elif frames_to_make(self._inputs, self._request.prompts, self._request.fill):
+            require_inputs(self._inputs, "none", self._inputs.shot)
+        else:
+            require_inputs(self._inputs, card.needs_mask, self._inputs.frames)
 
     def _sizes(self) -> None:
         """First and last plate are of one size, and the layer is there."""

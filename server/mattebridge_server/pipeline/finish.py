@@ -25,11 +25,13 @@ from .prepare import StillWindow
 from .region import paste
 from .store import FrameStore
 from .timing import Stages
+from .tracking import MAIN_LAYER
 
 Float32 = NDArray[np.float32]
 Attributes = Mapping[str, str | int | float]
 
 FILLER = "lama"
+CLEAN_PLATE = "clean_plate"
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Finisher:
     ) -> None:
         self._shot, self._card, self._inputs, self._store = shot, card, inputs, store
         self._stages, self._about, self._model_of = stages, dict(about), model_of
+        self._linear = is_scene_linear(shot.config, shot.plan.plate_space)
         self._filler_lock = threading.Lock()
         self._outputs: Outputs | None = None
 
@@ -104,7 +107,8 @@ class Finisher:
                     image = finished.alpha if role == "alpha" else finished.colours[role]
                     write_planes(path, place(image, grid, header.data_window), frame=finished.frame)
                 elif role == "alpha":
-                    named = {"A": finished.alpha, **finished.layers}
+                    others = {name: layer for name, layer in finished.layers.items() if name != MAIN_LAYER}
+                    named = {MAIN_LAYER: finished.alpha, **others}
                     layers = {name: place(layer, grid, header.data_window) for name, layer in named.items()}
                     write_alpha(path, layers, like=header, frame=finished.frame, attributes=about)
                 else:
@@ -151,38 +155,52 @@ class Finisher:
         if "comp" in roles:
             colours["comp"] = self._composite(frame, alpha, colours["fgr"])
         if "cleanplate" in roles:
-            colours["cleanplate"] = self._clean_plate(frame, alpha) if result.foreground is None else result.foreground
+            colours["cleanplate"] = self._clean_plate(frame, alpha, result)
         return colours
 
     def _foreground(self, plate: Float32, alpha: Float32) -> Float32:
         """Straight colour in the plate's own space, unmixed in linear light; solid pixels are the plate's."""
-        if is_scene_linear(self._shot.config, self._shot.plan.plate_space):
+        if self._linear:
             return straight_foreground(plate, alpha)
-        transform = self._shot.transform
-        unmixed = transform.from_rec709.apply(straight_foreground(transform.light(plate), alpha))
+        unmixed = self._of_light(straight_foreground(self._light(plate), alpha))
         return np.where(alpha[..., None] >= 1.0, plate, unmixed)
 
-    def _clean_plate(self, frame: int, alpha: Float32) -> Float32:
-        """The plate with the subject filled in, by the fill model; one frame at a time."""
-        with self._filler_lock, self._stages.measure("cleanplate"):
-            filler = self._model_of(FILLER)
-            window = StillWindow(frame, self._store.plate(frame).pixels, alpha)
-            filled = next(iter(filler.run(window, resolve_params(filler.card, {}), _never_stop)))
+    def _clean_plate(self, frame: int, alpha: Float32, result: FrameResult) -> Float32:
+        """The plate with the subject filled in, in the plate's own space; what was not filled is the plate's."""
+        plate = self._store.plate(frame).pixels
+        if CLEAN_PLATE in self._card.outputs:
+            filled = result
+        else:
+            with self._filler_lock, self._stages.measure("cleanplate"):  # one frame at a time
+                filler = self._model_of(FILLER)
+                window = StillWindow(frame, self._light(plate), alpha)
+                filled = next(iter(filler.run(window, resolve_params(filler.card, {}), _never_stop)))
         assert filled.foreground is not None
-        return filled.foreground
+        return np.where(filled.alpha[..., None] > 0, self._of_light(filled.foreground), plate)
 
     def _composite(self, frame: int, alpha: Float32, foreground: Float32) -> Float32:
+        """Foreground over background in light, both in the plate's space, display window on display window."""
         background = self._store.background(frame)
-        if background.pixels.shape != foreground.shape:
-            (rows, columns), (height, width) = background.pixels.shape[:2], foreground.shape[:2]
+        shown, wanted = background.header.display_window, self._store.reference.display_window
+        if shown != wanted:
             raise FrameError(
-                f"the background is {columns}x{rows}, the plate {width}x{height}",
+                f"the background's display window is {shown}, the plate's {wanted}",
                 file=background.header.path,
                 frame=frame,
-                remedy="Give a background of the plate's size.",
+                remedy="Give a background of the plate's format.",
             )
+        grid = self._store.reference.data_window
+        behind = place(self._light(background.pixels), background.header.data_window, grid)
         cover = alpha[..., None]
-        return foreground * cover + background.pixels * (1.0 - cover)
+        mixed = self._of_light(self._light(foreground) * cover + behind * (1.0 - cover))
+        return np.where(cover >= 1.0, foreground, mixed)
+
+    def _light(self, plate: Float32) -> Float32:
+        """The plate's space as light that adds up; itself where it is scene-linear already."""
+        return plate if self._linear else self._shot.transform.light(plate)
+
+    def _of_light(self, light: Float32) -> Float32:
+        return light if self._linear else self._shot.transform.from_rec709.apply(light)
 
 
 def _never_stop(stage: str) -> None:

@@ -15,6 +15,7 @@ from .inputs import ShotInputs, exists, resolve_inputs
 from .plan import sample_indices
 from .planner import reference_header
 from .preflight import Finding, MaskSample, Preflight, preflight
+from .store import MaskRule, made_rule
 
 Float32 = NDArray[np.float32]
 
@@ -74,14 +75,16 @@ def _samples(
         path, plate_path = inputs.path("mask", frame), inputs.path("plate", frame)
         if not exists(path) or not exists(plate_path):
             continue
-        channel = channel or _channel(inputs, request, frame, str(path))
+        made = inputs.is_made("mask", frame)
+        channel = channel or ("" if made else _channel(inputs, request, frame, str(path)))
+        rule = made_rule() if made else MaskRule(channel, request.mask_invert, request.mask_fit)
         mask = read_mask(
             str(path),
             frame=frame,
             plate_header=header,
-            channel=channel,
-            invert=request.mask_invert,
-            fit=request.mask_fit,
+            channel=rule.channel,
+            invert=rule.invert,
+            fit=rule.fit,
             view=inputs.view,
         )
         if previous is not None and previous != index - 1:

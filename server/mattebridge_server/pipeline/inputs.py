@@ -5,7 +5,9 @@ Everything here is names; nothing is opened. An output may never be an input.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from collections.abc import Sequence as Sequence_
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +15,12 @@ from typing import TypeGuard
 
 from mattebridge.errors import InputError, MissingFrames, UsageError
 from mattebridge.frames import FrameSet
-from mattebridge.messages import JobRequest
+from mattebridge.messages import JobRequest, PromptInfo
 from mattebridge.sequence import Sequence
+
+_LAYER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_BEYOND = 1.0
+"""How far outside the display window a prompt may lie, in its widths: overscan, not pixels taken for fractions."""
 
 READ_ROLES = ("plate", "mask", "core", "garbage", "background")
 WRITE_ROLES = ("alpha", "fgr", "comp", "cleanplate")
@@ -34,6 +40,7 @@ class ShotInputs:
     frames: tuple[int, ...]
     sequences: dict[str, Sequence]
     view: str = ""
+    layer: str = ""
     stand_ins: Mapping[tuple[str, int], Path] = field(default_factory=dict)
 
     def path(self, role: str, frame: int) -> Path | None:
@@ -47,6 +54,10 @@ class ShotInputs:
     def has(self, role: str) -> bool:
         """Whether the job has any picture of this role."""
         return role in self.sequences or any(made == role for made, _ in self.stand_ins)
+
+    def is_made(self, role: str, frame: int) -> bool:
+        """Whether the picture was made by the job itself, and so is written as the job writes masks."""
+        return (role.partition(":")[0], frame) in self.stand_ins
 
     def index(self, frame: int) -> int:
         """A frame's place in the shot."""
@@ -89,9 +100,37 @@ def resolve_inputs(request: JobRequest, shot: str = "") -> ShotInputs:
             f"frames {FrameSet(outside)} are not part of the shot {whole}",
             remedy="Widen --shot so that it covers --frames.",
         )
-    inputs = ShotInputs(tuple(whole), tuple(frames), sequences, request.view)
+    inputs = ShotInputs(tuple(whole), tuple(frames), sequences, request.view, request.plate_layer)
+    check_prompts(request.prompts, inputs.shot)
     _check_names(inputs)
     return inputs
+
+
+def check_prompts(prompts: Sequence_[PromptInfo], shot: tuple[int, ...]) -> None:
+    """Raises `UsageError` for a prompt that says nothing, or nothing about this shot."""
+    frames = set(shot)
+    for prompt in prompts:
+        numbers = (*prompt.points, *prompt.box)
+        where = f"the prompt for {prompt.layer!r} on frame {prompt.frame}"
+        if prompt.frame not in frames:
+            raise UsageError(f"{where} is outside the shot {FrameSet(shot)}", remedy="Prompt on frames of the shot.")
+        if not _LAYER.fullmatch(prompt.layer):
+            raise UsageError(
+                f"{prompt.layer!r} cannot name an object",
+                remedy="Use letters, digits and underscores, and begin with a letter.",
+            )
+        if not numbers or len(prompt.points) % 3 or len(prompt.box) not in (0, 4):
+            raise UsageError(
+                f"{where} has {len(prompt.points)} numbers for points and {len(prompt.box)} for a box",
+                remedy="A point is x, y and 1 or 0; a box is x0, y0, x1, y1.",
+            )
+        if not all(-_BEYOND <= number <= 1 + _BEYOND for number in numbers):  # NaN too
+            raise UsageError(
+                f"{where} lies outside the picture",
+                remedy="Coordinates are fractions of the display window, 0 to 1, y down; not pixels.",
+            )
+        if prompt.box and (prompt.box[0] == prompt.box[2] or prompt.box[1] == prompt.box[3]):
+            raise UsageError(f"{where} has a box without an area", remedy="Give two opposite corners.")
 
 
 def require_files(inputs: ShotInputs, role: str, frames: tuple[int, ...]) -> None:
@@ -135,6 +174,8 @@ def _found(plate: Sequence, view: str) -> FrameSet:
 def _check_names(inputs: ShotInputs) -> None:
     """Every written frame needs a name of its own, which is no name that is read."""
     first = inputs.frames[0]
+    if "comp" in inputs.sequences and "background" not in inputs.sequences:
+        raise UsageError("a composite needs a background", remedy="Name it: --comp-over PATH.")
     for role in WRITE_ROLES:
         sequence = inputs.sequences.get(role)
         if sequence is None:

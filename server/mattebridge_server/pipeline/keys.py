@@ -89,6 +89,8 @@ class FrameKeys:
         else:
             spans = self._plan.layout(len(shot)).covering(index)
         entries: list[tuple[str, int, str]] = []
+        if self._inputs.layer or self._inputs.view:  # which of the pictures in a file
+            entries.append(("read", frame, repr((self._inputs.layer, self._inputs.view))))
         indices: list[int] = []
         for span in spans:
             entries.append(("window", shot[span.start], str(len(span))))

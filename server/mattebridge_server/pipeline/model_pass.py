@@ -98,7 +98,9 @@ class ModelPass:
             return DisplayWindow(display, inside, chosen, self._prompts(), role)
         linear = is_scene_linear(self.shot.config, self.shot.plan.plate_space)
         to_linear = None if linear else self.shot.transform.to_rec709
-        return LinearWindow(self.store, inside, chosen, to_linear, self._prompts(), role)
+        plan = self.shot.plan
+        salt = "" if linear else repr((plan.plate_space, plan.config_digest, plan.context))
+        return LinearWindow(self.store, inside, chosen, to_linear, self._prompts(), role, salt)
 
     def _display(self) -> DisplayFrames | None:
         if self.shot.plan.region is None:

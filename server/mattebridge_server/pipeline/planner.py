@@ -27,6 +27,7 @@ from .inputs import ShotInputs, exists, missing_frames, require_files
 from .params import resolve_params
 from .plan import ShotPlan, sample_indices
 from .region import Box, Region, plan_region, subject_box
+from .store import MaskRule, made_rule
 
 
 @dataclass(frozen=True)
@@ -97,13 +98,13 @@ def obey_plan(plan: ShotPlan, inputs: ShotInputs, request: JobRequest, card: Mod
         )
     if plan.region is not None and len(plan.region.offsets) != len(inputs.shot):
         raise PlanError("the plan's region does not cover the plan's range")
-    config = colour.load_config(_as_planned(request, plan))
+    config = colour.load_config(as_planned(request, plan))
     return Shot(
         plan, config, colour.transform(config, plan.plate_space, plan.look or "filmic", plan.gain_stops), header
     )
 
 
-def _as_planned(request: JobRequest, plan: ShotPlan) -> JobRequest:
+def as_planned(request: JobRequest, plan: ShotPlan) -> JobRequest:
     """The request with the plan's colour: the plan decides, but where the config lies is the request's word."""
     return replace(
         request,
@@ -111,6 +112,7 @@ def _as_planned(request: JobRequest, plan: ShotPlan) -> JobRequest:
         config_digest=plan.config_digest,
         context=dict(plan.context),
         plate_space=plan.plate_space,
+        look=plan.look or request.look,
     )
 
 
@@ -132,6 +134,7 @@ def reference_header(inputs: ShotInputs, layer: str = "") -> FrameHeader:
 def require_inputs(inputs: ShotInputs, needs_mask: str, frames: tuple[int, ...]) -> None:
     """Every plate, and every mask where the model cannot do without. Raises `MissingFrames`, `InputError`."""
     require_files(inputs, "plate", frames)
+    require_files(inputs, "background", inputs.frames)
     if needs_mask == "every":
         if not inputs.has("mask"):
             raise InputError("this model needs a mask", remedy="Name one (--mask PATH), or draw points or a box.")
@@ -157,7 +160,8 @@ def _mask_channel(inputs: ShotInputs, request: JobRequest, card: ModelCard) -> t
     if not inputs.has("mask") or card.needs_mask == "none":
         return "", ()
     sampled = [inputs.shot[index] for index in sample_indices(len(inputs.shot))]
-    paths = [(f, str(path)) for f in sampled if exists(path := inputs.path("mask", f))]
+    given = [frame for frame in sampled if not inputs.is_made("mask", frame)]
+    paths = [(f, str(path)) for f in given if exists(path := inputs.path("mask", f))]
     if not paths:
         return request.mask_channel, ()
     choice = choose_mask_channel(paths, channel=request.mask_channel, view=inputs.view)
@@ -204,19 +208,21 @@ def _sampled_plates(inputs: ShotInputs, request: JobRequest, control: Control) -
 
 def _boxes(plan: ShotPlan, inputs: ShotInputs, header: FrameHeader, control: Control) -> list[Box | None]:
     boxes: list[Box | None] = []
+    stated = MaskRule(plan.mask_channel, plan.mask_invert, plan.mask_fit)
     for frame in inputs.shot:
         control.checkpoint("plan")
         path = inputs.path("mask", frame)
         if not exists(path):
             boxes.append(None)
             continue
+        rule = made_rule() if inputs.is_made("mask", frame) else stated
         mask = read_mask(
             str(path),
             frame=frame,
             plate_header=header,
-            channel=plan.mask_channel,
-            invert=plan.mask_invert,
-            fit=plan.mask_fit,
+            channel=rule.channel,
+            invert=rule.invert,
+            fit=rule.fit,
             view=inputs.view,
         )
         boxes.append(subject_box(mask.coverage))

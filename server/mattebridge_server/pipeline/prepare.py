@@ -20,7 +20,9 @@ Float32 = NDArray[np.float32]
 
 
 class LinearWindow(Window):
-    """Plates at their own resolution in a scene-linear space; ``to_linear`` is None where they already are."""
+    """Plates at their own resolution in a scene-linear space; ``to_linear`` is None where they already are.
+
+    ``salt`` names what ``to_linear`` does, for the keys."""
 
     def __init__(
         self,
@@ -30,9 +32,10 @@ class LinearWindow(Window):
         to_linear: Transform | None = None,
         prompts: tuple[Prompt, ...] = (),
         mask_role: str = "mask",
+        salt: str = "",
     ) -> None:
         self.numbers, self.wanted, self.prompts = numbers, wanted, prompts
-        self._store, self._to_linear, self._role = store, to_linear, mask_role
+        self._store, self._to_linear, self._role, self._salt = store, to_linear, mask_role, salt
 
     def plate(self, number: int) -> Float32:
         pixels = self._store.plate(number).pixels
@@ -42,10 +45,10 @@ class LinearWindow(Window):
         return self._store.coverage(self._role, number)
 
     def plate_key(self, number: int) -> str:
-        return self._store.digest("plate", number)
+        return f"{self._store.identity('plate', number)} {self._salt}"
 
     def mask_key(self, number: int) -> str:
-        return f"{self._role} {self._store.digest(self._role, number)}"
+        return f"{self._role} {self._store.identity(self._role, number)}"
 
 
 class DisplayFrames:
@@ -69,7 +72,7 @@ class DisplayFrames:
         """Digest of a network picture: its file, and everything that turns the file into the picture."""
         region = self.region
         where = (region.width, region.height, region.canvas, region.offsets[self._index[number]])
-        text = f"{role} {self._store.digest(role, number)} {where} {self._salt if role == 'plate' else ''}"
+        text = f"{role} {self._store.identity(role, number)} {where} {self._salt if role == 'plate' else ''}"
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _kept(self, role: str, number: int) -> Float32:

@@ -11,12 +11,13 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from mattebridge.errors import UsageError
 from mattebridge.messages import JobRequest, ParamValue
 
 from ..crashpoints import reach
@@ -32,7 +33,7 @@ from .keys import FileDigests, FrameKeys
 from .model_pass import READ_AHEAD, ModelPass, read_frames
 from .outputs import make_folders, resolve_outputs
 from .plan import ShotPlan, parse_plan
-from .planner import Shot, obey_plan, plan_shot, require_inputs
+from .planner import Shot, as_planned, obey_plan, plan_shot, require_inputs
 from .region import paste
 from .reporter import Reporter
 from .seam_watch import SeamWatch
@@ -49,6 +50,7 @@ class Resources:
     """What a job borrows from its engine. ``threads`` is the number of cores it may keep busy.
 
     ``model_of`` gives a loaded model by name, for the steps besides the job's own model (tracking, clean plate).
+    ``aside`` lends out the device memory that a named model would run in, while it waits for such a step.
     """
 
     digests: FileDigests
@@ -57,6 +59,7 @@ class Resources:
     threads: int = 2
     profile: str = ""
     version: str = ""
+    aside: Callable[[str], AbstractContextManager[None]] = lambda _: nullcontext()
 
 
 @dataclass(frozen=True)
@@ -200,20 +203,24 @@ class JobRun:
         """Make the masks that the shot lacks; the objects' layers where there are several."""
         if self._model.card.temporal == "shot":
             return ()
-        make = frames_to_make(self._inputs, bool(self._request.prompts), self._request.fill)
+        make = frames_to_make(self._inputs, self._request.prompts, self._request.fill)
         if not make:
             return ()
         folder = Path(tempfile.mkdtemp(prefix="mattebridge-track-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        tracker = self._tracker = self._res.model_of(self._request.fill or DEFAULT_TRACKER)
-        track = self._run_tracker(tracker, make, folder)
+        with self._res.aside(self._model.card.name):
+            tracker = self._tracker = self._res.model_of(self._request.fill or DEFAULT_TRACKER)
+            if tracker.card.temporal != "shot":
+                raise UsageError(f"{tracker.card.name} cannot make masks", remedy=f"Use --fill {DEFAULT_TRACKER}.")
+            track = self._run_tracker(tracker, make, folder)
         self._inputs = track.inputs
         self._tell.warn("TRACKED", tell(track, tracker.card.name), None)
         return track.layers
 
     def _run_tracker(self, tracker: Model, make: tuple[int, ...], folder: Path) -> Track:
         self._tell.stage("track", len(self._inputs.shot))
-        request = replace(self._request, model=tracker.card.name, params={}, preset="", precision="")
+        stated = self._request if self._frozen is None else as_planned(self._request, self._frozen)
+        request = replace(stated, model=tracker.card.name, params={}, preset="", precision="")
         require_files(self._inputs, "plate", self._inputs.shot)
         shot = plan_shot(self._inputs, request, tracker.card, tracker.digest(), self._res.site, self._control)
         store = self._store(shot, 1)

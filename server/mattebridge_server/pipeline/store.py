@@ -47,6 +47,11 @@ class MaskRule:
     fit: str = ""
 
 
+def made_rule(layer: str = "") -> MaskRule:
+    """How a mask that the job made itself is read, however the user's own are: `keep_track` wrote it."""
+    return MaskRule(channel=f"{LAYER_PREFIX}{layer}.A" if layer else "A")
+
+
 class FrameStore:
     """Reads the pictures of one shot by role and frame number. Thread-safe; ``keep`` pictures per role are held.
 
@@ -121,6 +126,11 @@ class FrameStore:
         path = self._inputs.path(role, frame)
         return self._digests.of(path) if path is not None else ""
 
+    def identity(self, role: str, frame: int) -> str:
+        """The picture itself: its file's digest and how it is read. For caches that outlive the job."""
+        how = self._layer if role == "plate" else self._rule_of(role, frame)
+        return f"{self.digest(role, frame)} {how!r} {self._inputs.view!r} {self.reference.raster}"
+
     def _future_if_there(self, role: str, frame: int) -> None:
         path = self._inputs.path(role, frame)
         if exists(path):
@@ -163,7 +173,7 @@ class FrameStore:
         return replace(plate, pixels=pixels)
 
     def _read_mask(self, role: str, path: Path, frame: int) -> Mask:
-        rule = self._rule_of(role)
+        rule = self._rule_of(role, frame)
         with self._stages.measure("read"):
             mask = read_mask(
                 str(path),
@@ -180,10 +190,10 @@ class FrameStore:
             self._warn_once("MASK", f"{role}: {message}", frame)
         return mask
 
-    def _rule_of(self, role: str) -> MaskRule:
+    def _rule_of(self, role: str, frame: int) -> MaskRule:
         kind, _, layer = role.partition(":")
-        if layer:
-            return MaskRule(channel=f"{LAYER_PREFIX}{layer}.A")
+        if self._inputs.is_made(kind, frame):
+            return made_rule(layer)
         return self._rule if kind == "mask" else MaskRule(fit=self._rule.fit)
 
     def _warn_once(self, code: str, message: str, frame: int) -> None:

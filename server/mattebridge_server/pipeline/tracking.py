@@ -7,7 +7,7 @@ their content is part of every frame's key.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 
 from mattebridge.errors import UsageError
 from mattebridge.frames import FrameSet
+from mattebridge.messages import PromptInfo
 
 from ..media import FrameHeader, write_alpha
 from ..models.base import FrameResult
 from .inputs import ShotInputs, missing_frames
+from .store import LAYER_PREFIX
 
 Float32 = NDArray[np.float32]
 MAIN_LAYER = "A"
@@ -35,19 +37,29 @@ class Track:
     made: tuple[int, ...]
 
 
-def frames_to_make(inputs: ShotInputs, prompted: bool, fill: str) -> tuple[int, ...]:
+def frames_to_make(inputs: ShotInputs, prompts: Sequence[PromptInfo], fill: str) -> tuple[int, ...]:
     """The frames of the shot whose masks have to be made; none where every frame has one.
 
-    Raises `UsageError` for prompts together with masks on every frame: two answers to one question.
+    Raises `UsageError` for prompts together with masks on every frame (two answers to one question), and for named
+    objects together with masks on some, which are of one object that has no name.
     """
-    if prompted and not inputs.has("mask"):
+    if prompts and not inputs.has("mask"):
         return inputs.shot
+    if fill and not inputs.has("mask"):
+        raise UsageError(
+            "there is no mask to fill the gaps of", remedy="Name one (--mask PATH), or draw points or a box."
+        )
     missing = tuple(missing_frames(inputs, "mask", inputs.shot))
-    if prompted and not missing:
+    if prompts and not missing:
         raise UsageError(
             "the job has a mask on every frame and prompts as well", remedy="Leave one of them out, or use model sam2."
         )
-    return missing if prompted or fill else ()
+    if len(missing) < len(inputs.shot) and any(prompt.layer != MAIN_LAYER for prompt in prompts):
+        raise UsageError(
+            "the job has masks on some frames, and prompts for named objects",
+            remedy="Leave the masks out, or give the prompts no name: they then correct the object of the masks.",
+        )
+    return missing if prompts or fill else ()
 
 
 def keep_track(
@@ -60,8 +72,8 @@ def keep_track(
     for result in results:
         if result.number not in wanted:
             continue
-        objects = {name: layer for name, layer in result.layers.items() if name != MAIN_LAYER}
-        layers |= dict.fromkeys(objects)
+        layers |= dict.fromkeys(result.layers)
+        objects = {f"{LAYER_PREFIX}{name}": layer for name, layer in result.layers.items()}
         path = folder / f"mask.{result.number}.exr"
         write_alpha(str(path), {MAIN_LAYER: result.alpha, **objects}, like=grid, frame=result.number)
         stand_ins[("mask", result.number)] = path

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from mattebridge.messages import JobRequest
+from mattebridge.messages import JobRequest, PromptInfo
 from mattebridge_server.engine.wire import JobChecked
 from mattebridge_server.media import write_alpha
 from mattebridge_server.models.registry import load_registry
@@ -95,3 +95,21 @@ def test_auto_is_no_unknown_model_and_its_masks_are_looked_at(
     answer = check(shot_of(range(1, 4)).request(model="auto"))
     assert answer.problems == () and answer.facts["feature_px"] < 25
     assert any("edge does better" in warning for warning in answer.warnings)
+
+
+def test_masks_that_the_job_makes_itself_are_not_missed(shot_of: ShotOf, check: Callable[..., JobChecked]) -> None:
+    shot = shot_of(range(1, 6))
+    click = (PromptInfo(1, "A", points=(0.5, 0.5, 1.0)),)
+    assert codes(check(shot.request(model="edge", mask="", prompts=click))) == []
+    assert codes(check(shot.request(model="edge", prompts=click))) == ["USAGE"], "as the run will say"
+    for frame in (2, 3, 4, 5):
+        shot.path("mask", frame).unlink()
+    assert codes(check(shot.request(model="edge", fill="sam2", frames="1-5"))) == []
+    assert codes(check(shot.request(model="edge", frames="1-5"))) == ["MISSING_FRAMES"]
+
+
+def test_a_tracker_needs_its_mask_on_any_frame_of_the_shot(shot_of: ShotOf, check: Callable[..., JobChecked]) -> None:
+    shot = shot_of(range(1, 4))
+    for frame in (2, 3):
+        shot.path("mask", frame).unlink()
+    assert codes(check(shot.request(model="sam2", frames="3", shot="1-3"))) == []

@@ -11,8 +11,9 @@ import pytest
 from mattebridge.errors import OutOfMemory, OutputExists
 from mattebridge.messages import Done, FrameDone, Warning_
 from mattebridge_server.engine import local
-from mattebridge_server.engine.shelf import Shelf
+from mattebridge_server.engine.shelf import Shelf, parse_device
 from mattebridge_server.models.base import (
+    Canvas,
     Checkpoint,
     FrameResult,
     LoadSpec,
@@ -157,3 +158,34 @@ def test_frames_that_a_larger_canvas_wrote_are_replaced(shot: SmallShot, hungry:
     hungry.most_pixels, hungry.fails_at = 10**9, 4
     done = run(shot, preset="large", fallback=True)
     assert done.written == 5 and done.facts["canvas"] != "192x192"
+
+
+class Tracker(Model):
+    """A mask of ones on every frame, in as much memory as `Hungry` runs in."""
+
+    card: ClassVar[ModelCard] = ModelCard(
+        name="tracker", title="", summary="", licence="MIT", temporal="shot", plate_state="linear", version="1"
+    )
+
+    def memory_need(self, canvas: Canvas, frames: int, precision: str) -> int:
+        del canvas, frames, precision
+        return 5
+
+    def run(self, window: Window, params: Mapping[str, ParamValue], checkpoint: Checkpoint) -> Iterator[FrameResult]:
+        for number in window.wanted:
+            yield FrameResult(number, np.ones(window.plate(number).shape[:2], np.float32))
+
+
+def test_while_masks_are_tracked_the_model_that_waits_for_them_lends_its_room(
+    shot: SmallShot, hungry: type[Hungry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        hungry, "memory_need", lambda _, canvas, frames, precision: 7 if canvas.pixels > 64 * 64 else 3, raising=True
+    )
+    registry = Registry({**load_registry().classes, "hungry": hungry, "tracker": Tracker}, {})
+    shelf = Shelf(parse_device("cpu:0", 2), (), registry, budget_bytes=10)
+    monkeypatch.setattr(local, "Shelf", lambda *_: shelf)
+    shot.path("mask", 3).unlink()
+    assert run(shot, frames="1-5", fill="tracker", preset="large").written == 5
+    assert shot.alpha("out/a.####.exr", 3).min() > 0.9
+    assert shelf.used_bytes <= 10

@@ -1,0 +1,69 @@
+"""The composite and the clean plate: where the background lies, in which light they are mixed, what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import PyOpenColorIO as OCIO
+import pytest
+
+from mattebridge.errors import MatteBridgeError, MissingFrames, UsageError
+from mattebridge_server.media import ColourHints, Window, read_plate, write_alpha, write_rgb
+
+from .conftest import SmallShot, header
+
+ShotOf = Callable[..., SmallShot]
+
+
+@pytest.mark.parametrize("x", [-10, 0, 50])
+def test_a_background_lies_where_its_display_window_says(shot_of: ShotOf, x: int) -> None:
+    shot = shot_of((1,))
+    window = Window(x, 0, 64 - max(x, 0), 48)
+    bright = np.arange(window.width) + x >= 50
+    sky = np.broadcast_to(bright[None, :, None], (48, window.width, 3)).astype(np.float32)
+    path = shot.folder / "sky.exr"
+    write_rgb(str(path), sky, like=replace(header(64, 48, 1), data_window=window), frame=1)
+    shot.run(comp_over=str(path), comp=str(shot.folder / "out/c.####.exr"))
+    comp = read_plate(str(shot.folder / "out/c.0001.exr"), frame=1).pixels
+    assert (comp[2, 50:54] == 1).all() and (comp[2, 40:50] == 0).all()
+
+
+def test_a_plate_with_overscan_takes_a_background_without(shot_of: ShotOf) -> None:
+    shot = shot_of((1,))
+    like = replace(header(64, 48, 1), data_window=Window(-8, -6, 80, 60))
+    write_rgb(str(shot.path("plate", 1)), np.full((60, 80, 3), 0.3, np.float32), like=like, frame=1)
+    path = shot.folder / "sky.exr"
+    write_rgb(str(path), np.ones((48, 64, 3), np.float32), like=header(64, 48, 1), frame=1)
+    shot.run(comp_over=str(path), comp=str(shot.folder / "out/c.####.exr"))
+    comp = read_plate(str(shot.folder / "out/c.0001.exr"), frame=1).pixels
+    assert (comp[6, 8:72] == 1).all() and (comp[:6] == 0).all()
+
+
+def test_a_composite_of_log_plates_is_mixed_in_light(shot_of: ShotOf) -> None:
+    shot = shot_of((1,))
+    config = OCIO.Config.CreateFromFile("ocio://cg-config-v2.1.0_aces-v1.3_ocio-v2.3")
+    to_log = config.getProcessor("ACEScg", "ACEScct").getDefaultCPUProcessor()
+    to_light = config.getProcessor("ACEScct", "ACEScg").getDefaultCPUProcessor()
+    like = replace(header(64, 48, 1), colour=ColourHints())
+    sky = shot.folder / "sky.exr"
+    for path, light in ((shot.path("plate", 1), 0.9), (sky, 0.01)):
+        write_rgb(str(path), np.full((48, 64, 3), to_log.applyRGB([light] * 3)[0], np.float32), like=like, frame=1)
+    write_alpha(str(shot.path("mask", 1)), np.full((48, 64), 0.5, np.float32), like=like, frame=1)
+    shot.run(comp_over=str(sky), comp=str(shot.folder / "out/c.####.exr"), plate_space="ACEScct")
+    comp = read_plate(str(shot.folder / "out/c.0001.exr"), frame=1).pixels
+    assert to_light.applyRGB([float(comp[24, 32, 0])] * 3)[0] == pytest.approx(0.455, abs=0.01)
+
+
+def test_a_composite_without_background_is_refused_before_the_first_frame(shot_of: ShotOf) -> None:
+    shot = shot_of((1, 2))
+    comp = str(shot.folder / "out/c.####.exr")
+    refusals: list[tuple[dict[str, str], type[MatteBridgeError]]] = [
+        ({}, UsageError),
+        ({"comp_over": str(shot.folder / "none.####.exr")}, MissingFrames),
+    ]
+    for fields, error in refusals:
+        with pytest.raises(error, match="background"):
+            shot.run(comp=comp, **fields)
+    assert not (shot.folder / "out").exists()
