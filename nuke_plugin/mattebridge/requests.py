@@ -17,6 +17,7 @@ from .config_digest import BUILTIN_SCHEME, NUKE_DEFAULT, config_files
 from .errors import PlanError, UsageError
 from .frames import FrameSet
 from .messages import JobRequest
+from .sequence import Sequence
 
 PlanSource = Union[str, bytes, Mapping[str, Any], "os.PathLike[str]", None]
 
@@ -49,6 +50,9 @@ def make_request(**fields: Any) -> JobRequest:
         given = {**PLANES_NAMES, **{name: value for name, value in given.items() if value != ""}}
     else:
         given.update({name: absolute(given[name]) for name in PATH_FIELDS if given.get(name)})
+    if given.get("delivery") == "exr":
+        given.update(_next_version(given))
+        _keep_inputs(given)
     for name in ("frames", "shot"):
         if name in given:
             given[name] = _range_text(given[name])
@@ -60,6 +64,32 @@ def make_request(**fields: Any) -> JobRequest:
     request = JobRequest(**given)
     check_request(request)
     return with_config_digest(request)
+
+
+def _next_version(given: Mapping[str, Any]) -> dict[str, str]:
+    """The results' paths with ``{version}`` settled: the server does not see the disk that they will lie on."""
+    view = str(given.get("view") or "")
+    found = {name: Sequence.parse(given[name]) for name in ("out", "fgr", "comp", "cleanplate") if given.get(name)}
+    found = {name: sequence for name, sequence in found.items() if sequence.has_version}
+    version = max((sequence.next_version(view) for sequence in found.values()), default=0)
+    return {name: str(sequence.with_version(version)) for name, sequence in found.items()}
+
+
+def _keep_inputs(given: Mapping[str, Any]) -> None:
+    """Raises `UsageError` for a result that would be written over what is sent: the server cannot see that."""
+
+    def real(name: str) -> str:
+        folder, base = os.path.split(str(given[name]))
+        return os.path.join(os.path.realpath(folder), base)
+
+    read = {real(name): name for name in ("plate", "mask", "core", "garbage", "comp_over") if given.get(name)}
+    for name in ("out", "fgr", "comp", "cleanplate"):
+        if given.get(name) and real(name) in read:
+            raise UsageError(
+                f"{name} would be written over the {read[real(name)]}",
+                file=given[name],
+                remedy="Write to another folder or name.",
+            )
 
 
 def check_request(request: JobRequest) -> None:

@@ -174,6 +174,24 @@ def test_another_file_in_the_way_is_kept_unless_overwrite_is_asked_for(connected
     client.matte(**shot).wait(timeout_s=20)  # the same content once more is no conflict
 
 
+def test_a_version_is_chosen_where_the_results_will_lie(connected, shot, tmp_path):
+    client, _ = connected
+    shot["out"] = tmp_path / "{version}" / "alpha.####.exr"
+    for version in ("v001", "v002"):
+        job = client.matte(**shot)
+        job.wait()
+        assert job.request.out == str(tmp_path / version / "alpha.####.exr")
+        assert (tmp_path / version / "alpha.1001.exr").is_file()
+
+
+def test_what_is_sent_is_never_written_over(connected, shot, tmp_path):
+    client, _ = connected
+    (tmp_path / "link").symlink_to(tmp_path, target_is_directory=True)
+    for out in (shot["plate"], tmp_path / "link" / "plate.####.exr"):
+        with pytest.raises(UsageError, match="out would be written over the plate"):
+            client.matte(**{**shot, "out": out, "overwrite": True})
+
+
 def test_a_disk_that_refuses_is_a_typed_error(connected, shot, tmp_path):
     (tmp_path / "out").write_bytes(b"a file where the folder should be")
     with pytest.raises(OutputFailed) as failed:

@@ -95,7 +95,7 @@ class Teller:
             self.note(f"queued{ahead}" + (f" (running: {event.ahead})" if event.ahead else ""))
         elif isinstance(event, Started):
             self._total, self._done, self._began = event.frames, 0, self._clock()
-            kept = f", {event.fresh} of them finished before" if event.fresh else ""
+            kept = f", {event.fresh} more were finished before" if event.fresh else ""
             why = f" ({event.why})" if event.why else ""
             what = f"{frames(event.frames)} with {event.model or 'a model'} on {event.device or 'a device'}"
             self.note(f"{what}{why}{kept}")

@@ -1,10 +1,11 @@
 """Which files a job reads and writes: sequences and ranges turned into one path per role and frame.
 
-Everything here is names; nothing is opened. An output may never be an input.
+Everything here is names; nothing is opened, though links are followed: an output may never be an input.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from collections.abc import Sequence as Sequence_
@@ -102,7 +103,7 @@ def resolve_inputs(request: JobRequest, shot: str = "") -> ShotInputs:
         )
     inputs = ShotInputs(tuple(whole), tuple(frames), sequences, request.view, request.plate_layer)
     check_prompts(request.prompts, inputs.shot)
-    _check_names(inputs)
+    check_names(inputs)
     return inputs
 
 
@@ -171,11 +172,10 @@ def _found(plate: Sequence, view: str) -> FrameSet:
     return FrameSet(frames)
 
 
-def _check_names(inputs: ShotInputs) -> None:
-    """Every written frame needs a name of its own, which is no name that is read."""
-    first = inputs.frames[0]
-    if "comp" in inputs.sequences and "background" not in inputs.sequences:
-        raise UsageError("a composite needs a background", remedy="Name it: --comp-over PATH.")
+def check_names(inputs: ShotInputs) -> None:
+    """Every written frame needs a name of its own, which is no name that is read, however its folder is spelled."""
+    read = _real_names(inputs, READ_ROLES, inputs.shot)
+    written: dict[str, str] = {}
     for role in WRITE_ROLES:
         sequence = inputs.sequences.get(role)
         if sequence is None:
@@ -189,11 +189,33 @@ def _check_names(inputs: ShotInputs) -> None:
                 f"{len(inputs.frames)} frames cannot be written to one file: {sequence.pattern}",
                 remedy="Put a frame number into the name, for example matte.####.exr.",
             )
-        target = inputs.path(role, first)
-        for other in (*READ_ROLES, *WRITE_ROLES):
-            if other != role and other in inputs.sequences and inputs.path(other, first) == target:
+        targets = _real_names(inputs, (role,), inputs.frames)
+        for target in targets:
+            if (other := read.get(target) or written.get(target)) is not None:
                 raise InputError(
                     f"the {role} would be written over the {other}: {target}",
-                    file=str(target),
+                    file=target,
                     remedy="Write to another folder or name.",
                 )
+        written |= targets
+    if ("comp" in inputs.sequences) != ("background" in inputs.sequences):
+        raise UsageError(
+            "a comp needs a background and a place to write it to, and only one was named",
+            remedy="Name both: --comp-over BACKGROUND --comp OUT.",
+        )
+
+
+def _real_names(inputs: ShotInputs, roles: tuple[str, ...], frames: tuple[int, ...]) -> dict[str, str]:
+    """Each file, its folder's links followed, and its role. A result replaces a link; a plate is what a link names."""
+    folders: dict[str, str] = {}
+    names: dict[str, str] = {}
+    for role in roles:
+        for frame in frames if role in inputs.sequences else ():
+            path = str(inputs.path(role, frame))
+            folder, name = os.path.split(path)
+            if folder not in folders:
+                folders[folder] = os.path.realpath(folder)
+            names.setdefault(os.path.join(folders[folder], name), role)
+            if role in READ_ROLES and os.path.islink(path):  # noqa: PTH114 - Path raises for a name too long
+                names.setdefault(os.path.realpath(path), role)
+    return names

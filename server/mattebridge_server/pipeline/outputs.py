@@ -19,7 +19,7 @@ from mattebridge.errors import OutputExists, OutputFailed
 from mattebridge.sequence import Sequence
 
 from ..media import OWN_PREFIX, read_attributes
-from .inputs import WRITE_ROLES, ShotInputs, exists
+from .inputs import WRITE_ROLES, ShotInputs, check_names, exists
 
 KEY_ATTRIBUTE = "key"
 
@@ -139,7 +139,9 @@ def _at_version(inputs: ShotInputs, roles: Iterable[str], version: int) -> ShotI
     chosen: dict[str, Sequence] = dict(inputs.sequences)
     for role in roles:
         chosen[role] = chosen[role].with_version(version)
-    return replace(inputs, sequences=chosen)
+    at = replace(inputs, sequences=chosen)
+    check_names(at)
+    return at
 
 
 def _carry_over(source: Path | None, target: Path | None, frame: int) -> None:

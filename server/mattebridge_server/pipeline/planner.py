@@ -132,9 +132,14 @@ def reference_header(inputs: ShotInputs, layer: str = "") -> FrameHeader:
 
 
 def require_inputs(inputs: ShotInputs, needs_mask: str, frames: tuple[int, ...]) -> None:
-    """Every plate, and every mask where the model cannot do without. Raises `MissingFrames`, `InputError`."""
+    """Every plate, every background, and every mask where the model cannot do without; of core and garbage at least one
+    frame of the shot, because a name that fits no file is misspelt. Raises `MissingFrames`, `InputError`.
+    """
     require_files(inputs, "plate", frames)
     require_files(inputs, "background", inputs.frames)
+    for role in ("core", "garbage"):
+        if inputs.has(role) and not any(exists(inputs.path(role, frame)) for frame in inputs.shot):
+            require_files(inputs, role, inputs.shot)
     if needs_mask == "every":
         if not inputs.has("mask"):
             raise InputError("this model needs a mask", remedy="Name one (--mask PATH), or draw points or a box.")

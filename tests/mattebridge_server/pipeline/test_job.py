@@ -204,6 +204,36 @@ def test_an_output_can_never_be_an_input(shot_of: ShotOf) -> None:
         shot.run("out/a.exr")
 
 
+@pytest.mark.parametrize("out", ["link/plate.####.exr", "plate/plate.0002.exr", "plate/{version}/plate.####.exr"])
+def test_an_output_is_no_input_by_another_name_either(shot_of: ShotOf, out: str) -> None:
+    shot = shot_of(range(1, 4))
+    (shot.folder / "link").symlink_to(shot.folder / "plate", target_is_directory=True)
+    fields: dict[str, str] = {}
+    if "{version}" in out:
+        (shot.folder / "plate").rename(shot.folder / "v001")
+        (shot.folder / "plate").mkdir()
+        (shot.folder / "v001").rename(shot.folder / "plate/v001")
+        fields["plate"] = str(shot.folder / "plate/v001/plate.####.exr")
+    kept = {path: path.read_bytes() for path in shot.folder.rglob("plate.*.exr")}
+    with pytest.raises(InputError, match="would be written over the plate"):
+        shot.run(out=out, shot="1-3", frames="1" if "0002" in out else "1-3", overwrite=True, **fields)
+    assert {path: path.read_bytes() for path in kept} == kept
+
+
+def test_a_comp_needs_both_its_ends(shot_of: ShotOf) -> None:
+    shot = shot_of(range(1, 3))
+    for fields in ({"comp": str(shot.folder / "comp.####.exr")}, {"comp_over": str(shot.path("plate", 1))}):
+        with pytest.raises(UsageError, match="only one was named"):
+            shot.run(**fields)
+
+
+@pytest.mark.parametrize("role", ["core", "garbage"])
+def test_a_misspelt_core_or_garbage_is_not_taken_for_none(shot_of: ShotOf, role: str) -> None:
+    shot = shot_of(range(1, 4))
+    with pytest.raises(MissingFrames, match=f"the {role} has no file"):
+        shot.run(**{role: str(shot.folder / "misspelt.####.exr")})
+
+
 def test_a_size_that_changes_inside_the_shot_names_the_frame(shot_of: ShotOf) -> None:
     shot = shot_of(range(1, 4))
     like = header(32, 48, 2)
