@@ -32,6 +32,7 @@ from .messages import (
     Stop,
     Submit,
 )
+from .plan_file import agreed_plan
 from .planes import Planes
 from .requests import PlanSource, check_key, check_request, make_request, plan_bytes, with_config_digest
 from .session import Answer, ClientSession, Emit, Ended, Instruction, Times, Transfer
@@ -105,8 +106,11 @@ class Client:
         client._transport.start()
         try:
             client._ask(Status(0, limit=0))
-        except BaseException:
+        except BaseException as error:
             client.close()
+            where = find_address(settings, server)
+            if isinstance(error, ServerError) and error.details.get("reached") is False and where is not None:
+                error.message += f" at {where.endpoint}"
             raise
         return client
 
@@ -136,7 +140,7 @@ class Client:
         What is wrong is returned in ``problems``; only what cannot be sent is raised (`UsageError`, `PlanError`).
         """
         job = _ready(request) if request is not None else make_request(**fields)
-        frozen = plan_bytes(plan)
+        frozen = plan_bytes(plan) if request is not None else agreed_plan(job, plan)
         checked: Checked = self._ask(Check(0, job), (frozen,) if frozen else ())
         return checked
 
@@ -164,12 +168,13 @@ class Client:
         (role, frame, planes; on a thread of the job's own) or, without it, collect in ``job.results``.
 
         ``plan`` is a frozen plan: the dict that `plan` returns, its JSON, or its file. Raises as `submit` does, and
-        `UsageError` for a field that no job has, `PlanError` for a file that is no plan.
+        `UsageError` for a field that no job has, `PlanError` for a file that is no plan or disagrees with a field.
         """
         if planes is not None:
             fields.setdefault("delivery", "planes")
             fields.setdefault("frames", ",".join(str(frame) for frame in sorted(planes.get("plate", ()))))
-        return self.submit(make_request(**fields), plan_bytes(plan), key, planes=planes, on_result=on_result)
+        request = make_request(**fields)
+        return self.submit(request, agreed_plan(request, plan), key, planes=planes, on_result=on_result)
 
     def plan(self, *, key: Optional[str] = None, **fields: Any) -> dict[str, Any]:
         """Make the shot's plan and return it; blocks until it is made. Arguments as for `matte`, no ``out`` is needed.

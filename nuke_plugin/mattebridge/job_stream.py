@@ -40,6 +40,7 @@ from .messages import (
 )
 
 WAITING_STAGE = "waiting for a place in the queue"
+LOST_STAGE = "connection lost, looking for the server"
 SHORTEST_RETRY_S = 0.1
 
 
@@ -135,6 +136,11 @@ class JobStream:
     def closed(self) -> None:
         """The connection is gone; answers to what was asked on it will not come."""
         self._asked.clear()
+
+    def lost(self) -> list[Step]:
+        """The connection is gone against everybody's will; it is looked for, and whoever waits is told so."""
+        self.closed()
+        return [Emit(self.key, Progress(self.key, LOST_STAGE))] if self.phase == "attached" else []
 
     def answered(self, message: Any, epoch: int, now: float) -> list[Step]:
         """An answer to something this stream asked."""

@@ -16,7 +16,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Optional, Union
 
@@ -145,14 +145,13 @@ class ClientSession:
             return []
         self.state = "offline"
         self._looked_at = now
-        for stream in self._jobs.values():
-            stream.closed()
-        return [*self._give_up_stops(), *self._wait(now)]
+        told = [step for stream in self._jobs.values() for step in stream.lost()]
+        return [*self._give_up_stops(), *told, *self._wait(now)]
 
     def refuse(self, error: MatteBridgeError, now: float) -> list[Instruction]:
         """The two sides will never come together: fail everything, now and later."""
         self.state, self.refusal = "refused", error
-        return self._fail_all(error, now)
+        return self._fail_all(lambda _: error, now)
 
     def received(self, message: Any, blobs: tuple[bytes, ...], now: float) -> list[Instruction]:
         """One decoded message."""
@@ -256,7 +255,7 @@ class ClientSession:
             return []
         limit = self._times.lost_timeout_s if self.welcome else self._times.connect_timeout_s
         waited_s = now - self._waiting_since
-        return self._fail_all(self._unreachable(waited_s), now) if waited_s >= limit else []
+        return self._fail_all(lambda key: self._unreachable(waited_s, key), now) if waited_s >= limit else []
 
     def _give_up_stops(self) -> list[Instruction]:
         numbers = [number for number, (question, _) in self._questions.items() if isinstance(question.message, Stop)]
@@ -265,13 +264,14 @@ class ClientSession:
         error = ServerError("the connection ended before the server confirmed; it may have stopped")
         return [Answer(number, error) for number in numbers]
 
-    def _unreachable(self, waited_s: float) -> ServerError:
+    def _unreachable(self, waited_s: float, key: str) -> ServerError:
         why = f" ({self._trouble})" if self._trouble else ""
         if self.welcome is None:
             return ServerError(f"no server answered within {waited_s:.0f} s{why}", details={"reached": False})
         return ServerError(
             f"the connection to the server was lost and did not come back within {waited_s:.0f} s{why}",
-            remedy="Jobs go on there: run the same job again, or attach to it by its key, when the server is back.",
+            remedy="Jobs go on there. When the server is back, run the same job again, or follow it: "
+            f"mattebridge jobs --follow {key or 'KEY'}",
             details={"reached": True},
         )
 
@@ -285,12 +285,13 @@ class ClientSession:
             for number, question in late
         ]
 
-    def _fail_all(self, error: MatteBridgeError, now: float) -> list[Instruction]:
-        steps: list[Instruction] = [Answer(number, error) for number in self._questions]
+    def _fail_all(self, error_of: Callable[[str], MatteBridgeError], now: float) -> list[Instruction]:
+        """End everything; ``error_of`` gives the reason for a job's key, and for "" that of a question."""
+        steps: list[Instruction] = [Answer(number, error_of("")) for number in self._questions]
         self._questions.clear()
         self._waiting_since = None
         for stream in list(self._jobs.values()):
-            steps += self._out(stream.fail(error), now)
+            steps += self._out(stream.fail(error_of(stream.key)), now)
         return steps
 
     def _wait(self, now: float) -> list[Instruction]:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from mattebridge import messages as m
 from mattebridge.errors import AuthRefused, Cancelled, JobConflict, ProtocolError, ServerBusy, ServerError, UsageError
-from mattebridge.job_stream import WAITING_STAGE
+from mattebridge.job_stream import LOST_STAGE, WAITING_STAGE
 from mattebridge.session import Answer, ClientSession, Emit, Ended, Reopen, Send, Times, Transfer
 
 BEAT_S = 2.0
@@ -147,6 +147,17 @@ def test_a_server_that_accepts_the_connection_and_never_answers_hello_counts_as_
     session.connected(0.1)
     answers = [each for at in (2.0, 4.0, 5.1) for each in session.tick(at) if isinstance(each, Answer)]
     assert len(answers) == 1 and isinstance(answers[0].outcome, ServerError)
+
+
+def test_who_waits_is_told_of_a_lost_connection_at_once_and_of_the_way_back_at_the_end():
+    session = ready(Times(lost_timeout_s=60))
+    submit = follow(session)
+    session.received(m.Accepted(submit.request, "job", "queued"), (), 0.0)
+    told = [each for each in session.disconnected(1.0) if isinstance(each, Emit)]
+    assert told == [Emit("job", m.Progress("job", LOST_STAGE))]
+    assert not [each for each in session.disconnected(2.0) if isinstance(each, Emit)], "it is told once"
+    (end,) = [each for each in session.tick(61.5) if isinstance(each, Ended)]
+    assert "jobs --follow job" in end.error.remedy
 
 
 def test_an_idle_client_does_not_mind_a_cut():

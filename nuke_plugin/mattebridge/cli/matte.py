@@ -17,8 +17,7 @@ from typing import Any, Optional
 from ..errors import Cancelled, MatteBridgeError, OutputFailed, UsageError
 from ..job import Job
 from ..messages import TERMINAL, Done, JobRequest
-from ..plan_file import with_request
-from ..requests import plan_bytes
+from ..plan_file import agreed_plan, with_request
 from ..settings import Settings
 from . import NO_SERVER, need, write_line
 from .connection import settings_of
@@ -66,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     settings = settings_of(args)
     kind = str(args.command)
     request = request_of(args, kind)
-    frozen = plan_bytes(args.plan)
+    frozen = agreed_plan(request, args.plan)
     if kind == "plan" and args.json and args.plan_out == "-":
         raise UsageError("with --json the plan needs a file", remedy="Add --out FILE.")
     screen = Screen(args.json)

@@ -18,7 +18,7 @@ from ..media import place, write_alpha, write_planes, write_rgb
 from ..models.base import FrameResult, Model, ModelCard
 from .colour import config_label, is_scene_linear
 from .inputs import PLANES_SUFFIX, WRITE_ROLES, ShotInputs
-from .outputs import KEY_ATTRIBUTE, Outputs, role_key
+from .outputs import KEY_ATTRIBUTE, SHOT_ATTRIBUTE, Outputs, role_key
 from .params import resolve_params
 from .planner import Shot
 from .prepare import StillWindow
@@ -217,7 +217,7 @@ def about_job(shot: Shot, card: ModelCard, tracker: Model | None, profile: str, 
         "model": plan.model_digest,
         "licence": card.licence,
         "plan": plan.digest(),
-        "shot": plan.frames,
+        SHOT_ATTRIBUTE: plan.frames,
         "params": ", ".join(f"{name}={value}" for name, value in plan.params.items()),
         "plateSpace": plan.plate_space,
         "config": config_label(plan.config, plan.config_digest),

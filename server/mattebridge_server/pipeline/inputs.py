@@ -93,6 +93,11 @@ def resolve_inputs(request: JobRequest, shot: str = "") -> ShotInputs:
     sequences = {role: Sequence.parse(text) for role, text in given.items() if text}
     if "plate" not in sequences:
         raise UsageError("no plate was given", remedy="Name it: --plate PATH.")
+    if request.kind == "matte" and "alpha" not in sequences:
+        raise UsageError("no output was given", remedy="Name it: --out PATH.")
+    for role, text in given.items():
+        if text and not Path(text).is_absolute():
+            raise UsageError(f"the {role} has no absolute path: {text}", file=text, remedy="Name it from the root on.")
     frames = FrameSet.parse(request.frames) if request.frames else _found(sequences["plate"], request.view)
     whole = FrameSet.parse(shot or request.shot) if (shot or request.shot) else frames
     outside = [frame for frame in frames if frame not in whole]
@@ -170,6 +175,14 @@ def _found(plate: Sequence, view: str) -> FrameSet:
     if not frames:
         raise MissingFrames(f"no frame of the plate exists: {plate.pattern}", file=plate.pattern)
     return FrameSet(frames)
+
+
+def holes(inputs: ShotInputs) -> tuple[int, ...]:
+    """Frames that the shot passes over between its first and last; none where most are, as on every second frame."""
+    first, last, count = inputs.shot[0], inputs.shot[-1], len(inputs.shot)
+    if 2 * (last - first + 1 - count) >= count:
+        return ()
+    return tuple(sorted(set(range(first, last + 1)) - set(inputs.shot)))
 
 
 def check_names(inputs: ShotInputs) -> None:

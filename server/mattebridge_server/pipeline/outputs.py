@@ -16,12 +16,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mattebridge.errors import OutputExists, OutputFailed
+from mattebridge.frames import FrameSet
 from mattebridge.sequence import Sequence
 
 from ..media import OWN_PREFIX, read_attributes
 from .inputs import WRITE_ROLES, ShotInputs, check_names, exists
 
-KEY_ATTRIBUTE = "key"
+KEY_ATTRIBUTE, SHOT_ATTRIBUTE = "key", "shot"
 
 FrameKey = Callable[[int], str]
 
@@ -73,18 +74,24 @@ def resolve_outputs(
     if not stale or overwrite:
         return Outputs(current, frozenset(fresh), version or int(versioned))
     if not versioned:
-        frame, path = stale[0]
-        raise OutputExists(
-            f"{len(stale)} of {len(inputs.frames)} results exist already and were made with other inputs or parameters",
-            file=str(path),
-            frame=frame,
-        )
+        raise _in_the_way(inputs, stale)
     following = _at_version(inputs, roles, version + 1)
     for frame in fresh:
         for role in roles:
             _carry_over(current.path(role, frame), following.path(role, frame), frame)
     carried = frozenset(part for f in fresh for role in roles if (part := following.path(role, f)) is not None)
     return Outputs(following, frozenset(fresh), version + 1, carried)
+
+
+def _in_the_way(inputs: ShotInputs, stale: list[tuple[int, Path]]) -> OutputExists:
+    frame, path = stale[0]
+    made, here = _attribute(path, SHOT_ATTRIBUTE), str(FrameSet(inputs.shot))
+    why, remedy = "were made with other inputs or parameters", ""
+    if made and made != here:
+        why = f"were made as part of the shot {made}, and this one is {here}"
+        remedy = f"If nothing else has changed, --shot {made} keeps them. Else {OutputExists.default_remedy}"
+    text = f"{len(stale)} of {len(inputs.frames)} results exist already and {why}"
+    return OutputExists(text, file=str(path), frame=frame, remedy=remedy)
 
 
 def make_folders(outputs: Outputs, frames: Iterable[int]) -> None:
@@ -98,10 +105,13 @@ def make_folders(outputs: Outputs, frames: Iterable[int]) -> None:
 
 def key_on_disk(path: Path) -> str | None:
     """The key in a result's header; empty for a file that is not one of our results, None where there is no file."""
-    if not exists(path):
-        return None
+    return _attribute(path, KEY_ATTRIBUTE) if exists(path) else None
+
+
+def _attribute(path: Path, name: str) -> str:
+    """One of our own attributes in a file's header; empty where there is none."""
     try:
-        return str(read_attributes(str(path)).get(OWN_PREFIX + KEY_ATTRIBUTE, ""))
+        return str(read_attributes(str(path)).get(OWN_PREFIX + name, ""))
     except Exception:  # whatever is wrong with a file in the way, it is not our result
         return ""
 

@@ -23,7 +23,7 @@ from ..models.base import ModelCard
 from ..site import Site
 from . import colour
 from .control import Control
-from .inputs import ShotInputs, exists, missing_frames, require_files
+from .inputs import ShotInputs, exists, holes, missing_frames, require_files
 from .params import resolve_params
 from .plan import ShotPlan, sample_indices
 from .region import Box, Region, plan_region, subject_box
@@ -75,7 +75,9 @@ def plan_shot(
     if card.plate_state == "display":
         plan = _with_network_view(plan, inputs, request, card, config, header, control)
     transform = colour.transform(config, plan.plate_space, plan.look or "filmic", plan.gain_stops)
-    return Shot(plan, config, transform, header, (*resolution.warnings, *told, *plan.notes))
+    absent = holes(inputs) if not (request.frames or request.shot) else ()
+    gap = (f"the plate has no frame {FrameSet(absent)}, and the others are matted without it",) if absent else ()
+    return Shot(plan, config, transform, header, (*gap, *resolution.warnings, *told, *plan.notes))
 
 
 def shot_colour(header: FrameHeader, request: JobRequest, site: Site) -> tuple[ColourConfig, Resolution]:

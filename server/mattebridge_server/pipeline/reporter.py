@@ -54,10 +54,10 @@ class Reporter:
         if self._pace.total and self._due():
             self._matting(stage, self._frame)
 
-    def stage(self, name: str, total: int, done: int = 0, frame: int | None = None) -> None:
-        """A step outside the model's own pace."""
-        if done in (0, total) or self._due():
-            self._emit(JobProgress(key=self._key, stage=name, done=done, total=total, frame=frame))
+    def stage(self, name: str, total: int, frame: int | None = None) -> None:
+        """A step before the first picture: it has got to ``frame``, and nothing is finished of ``total`` pictures."""
+        if frame is None or self._due():
+            self._emit(JobProgress(key=self._key, stage=name, total=total, frame=frame))
 
     def warn(self, code: str, message: str, frame: int | None) -> None:
         """Something to look at; ``code`` is stable."""

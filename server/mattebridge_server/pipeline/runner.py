@@ -183,7 +183,7 @@ class JobRun:
 
         def looking(done: int) -> None:
             self._control.checkpoint("masks")
-            self._tell.stage("masks", len(todo), done)
+            self._tell.stage("masks", len(todo), todo[done - 1] if done else None)
 
         with self._stages.measure("preflight"):
             seen = look_at_masks(self._inputs, self._request, todo, looking).findings
@@ -218,7 +218,7 @@ class JobRun:
         return track.layers
 
     def _run_tracker(self, tracker: Model, make: tuple[int, ...], folder: Path) -> Track:
-        self._tell.stage("track", len(self._inputs.shot))
+        self._tell.stage("track", len(self._inputs.frames))
         stated = self._request if self._frozen is None else as_planned(self._request, self._frozen)
         request = replace(stated, model=tracker.card.name, params={}, preset="", precision="")
         require_files(self._inputs, "plate", self._inputs.shot)
@@ -234,8 +234,8 @@ class JobRun:
     def _on_plate(self, shot: Shot, results: Iterator[FrameResult]) -> Iterator[FrameResult]:
         """A tracker's masks on the plate's grid."""
         region, size = shot.plan.region, (shot.plan.plate[2], shot.plan.plate[3])
-        for done, result in enumerate(results, 1):
-            self._tell.stage("track", len(self._inputs.shot), done, result.number)
+        for result in results:
+            self._tell.stage("track", len(self._inputs.frames), result.number)
             if region is None:
                 yield result
                 continue

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from mattebridge_server.engine.shelf import Shelf
 from mattebridge_server.media import read_attributes, read_header, read_mask, write_rgb
 from mattebridge_server.models.registry import Registry, load_registry
 from mattebridge_server.pipeline import reporter
-from mattebridge_server.pipeline.inputs import exists
+from mattebridge_server.pipeline.inputs import exists, resolve_inputs
 from mattebridge_server.pipeline.plan import parse_plan
 
 from .conftest import SmallShot, header
@@ -232,6 +233,38 @@ def test_a_misspelt_core_or_garbage_is_not_taken_for_none(shot_of: ShotOf, role:
     shot = shot_of(range(1, 4))
     with pytest.raises(MissingFrames, match=f"the {role} has no file"):
         shot.run(**{role: str(shot.folder / "misspelt.####.exr")})
+
+
+def test_results_of_another_shot_are_told_from_results_of_other_inputs(shot_of: ShotOf) -> None:
+    shot = shot_of(range(1, 5))
+    shot.run(model="edge", frames="1-4")
+    with pytest.raises(OutputExists, match="part of the shot 1-4, and this one is 2") as refused:
+        shot.run(model="edge", frames="2")
+    assert "--shot 1-4" in refused.value.remedy
+    assert shot.run(model="edge", frames="2", shot="1-4").kept == 1
+    with pytest.raises(OutputExists, match="other inputs or parameters"):
+        shot.run(model="edge", frames="1-4", params={"reach": 30.0})
+
+
+def test_a_hole_in_the_plate_is_told_where_no_range_was_given(shot_of: ShotOf) -> None:
+    shot = shot_of(range(1, 6))
+    shot.path("plate", 3).unlink()
+
+    def told() -> list[str]:
+        return [event.message for event in shot.events if isinstance(event, Warning_) and "no frame" in event.message]
+
+    shot.run(frames="")
+    assert len(told()) == 1 and "no frame 3," in told()[0]
+    shot.run(frames="1-2,4-5", out="out/b.####.exr")
+    assert not told(), "a range that was given is what is wanted"
+
+
+def test_a_matte_that_is_written_nowhere_and_a_path_without_a_root_are_refused(shot_of: ShotOf) -> None:
+    shot = shot_of(range(1, 3))
+    request = shot.request()
+    for change, text in (({"out": ""}, "no output"), ({"mask": "mask/m.####.exr"}, "the mask has no absolute path")):
+        with pytest.raises(UsageError, match=text):
+            resolve_inputs(replace(request, **change))
 
 
 def test_a_size_that_changes_inside_the_shot_names_the_frame(shot_of: ShotOf) -> None:

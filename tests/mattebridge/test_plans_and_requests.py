@@ -1,0 +1,69 @@
+"""What a request states beside a frozen plan has to be what the plan has settled."""
+
+import json
+
+import pytest
+
+from mattebridge.errors import PlanError
+from mattebridge.plan_file import agreed_plan, with_request
+from mattebridge.requests import make_request
+
+PLAN = {
+    "frames": "1001-1010",
+    "look": "filmic",
+    "plate_space": "ACEScg",
+    "mask_channel": "A",
+    "mask_invert": False,
+    "mask_fit": "",
+    "params": {"detail": 0.5, "steps": 4},
+}
+
+
+def request(**fields):
+    return make_request(plate="/plate.####.exr", mask="/mask.####.exr", out="/alpha.####.exr", **fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"mask_invert": True}, "mask invert"),
+        ({"mask_fit": "crop"}, "mask fit"),
+        ({"look": "srgb"}, "look"),
+        ({"params": {"detail": 0.7}}, "parameter detail"),
+        ({"shot": "1001-1005"}, "shot"),
+    ],
+)
+def test_what_differs_from_the_plan_is_refused_and_named(fields, named):
+    with pytest.raises(PlanError, match=named) as refused:
+        agreed_plan(request(**fields), PLAN)
+    assert "Leave it out" in refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"frames": "1003"},
+        {"shot": "1001-1005, 1006-1010", "look": "filmic", "params": {"detail": 0.5}},
+        {"params": {"of_another_model": 1}},
+    ],
+)
+def test_what_agrees_or_is_left_out_goes_with_the_plan(fields):
+    assert json.loads(agreed_plan(request(**fields), PLAN)) == PLAN
+
+
+def test_a_plan_without_a_look_takes_any():
+    agreed_plan(request(look="srgb"), {**PLAN, "look": ""})
+
+
+def test_a_plan_that_knows_its_request_takes_the_same_spelling_again_and_no_other():
+    plan = with_request(json.dumps(PLAN).encode(), request(plate_space="acescg", mask_channel="alpha"))
+    agreed_plan(request(plate_space="acescg", mask_channel="alpha"), plan)
+    agreed_plan(request(plate_space="ACEScg"), plan)
+    with pytest.raises(PlanError, match="plate space is sRGB"):
+        agreed_plan(request(plate_space="sRGB"), plan)
+
+
+@pytest.mark.parametrize("plan", [b"", b"[1]", b"no plan"])
+def test_what_is_no_plan_is_left_for_the_engine_to_name(plan):
+    assert agreed_plan(request(), plan) == plan
