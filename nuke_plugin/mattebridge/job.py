@@ -93,7 +93,8 @@ class Job:
         if isinstance(outcome, Failed):
             raise error_from_wire(asdict(outcome.error))
         if isinstance(outcome, CancelledEvent):
-            raise Cancelled("the job was cancelled", details={"written": outcome.written})
+            kept = f"; {outcome.written} frames that it had finished are kept" if outcome.written else ""
+            raise Cancelled(f"the job was cancelled{kept}", details={"written": outcome.written})
         raise outcome
 
     def cancel(self) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from .errors import ServerError
+from .extras import install_command
 from .rendezvous import Rendezvous, read_alive
 from .settings import Settings, private_folder
 
@@ -54,19 +55,20 @@ def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
 def server_command(settings: Settings) -> list[str]:
     """The command that is ``mattebridge`` in the server's own Python.
 
-    ``MATTEBRIDGE_SERVER_PYTHON`` if set; else this interpreter, unless it is a host application's; else the
-    ``mattebridge`` command on PATH. Raises `ServerError` where there is none.
+    ``MATTEBRIDGE_SERVER_PYTHON`` if set; else this interpreter, unless it is a host application's or older than a
+    server needs; else the ``mattebridge`` command on PATH. Raises `ServerError` where there is none.
     """
     if settings.server_python:
         return [settings.server_python, "-m", "mattebridge"]
-    if "python" in Path(sys.executable or "").name.lower():
+    if "python" in Path(sys.executable or "").name.lower() and sys.version_info >= (3, 11):
         return [sys.executable, "-m", "mattebridge"]
     found = shutil.which("mattebridge")
     if found:
         return [found]
     raise ServerError(
         "no Python is known that could run the server",
-        remedy="Install mattebridge[server] into a Python of 3.11 or later and set MATTEBRIDGE_SERVER_PYTHON to it.",
+        remedy=f"Install the server side into a Python of 3.11 or later ({install_command('server')}), and set "
+        "MATTEBRIDGE_SERVER_PYTHON to that Python.",
     )
 
 

@@ -255,10 +255,10 @@ def test_doctor_fails_where_a_server_refuses_us(environment, server_keys, capsys
 def test_a_command_whose_packages_are_missing_says_what_to_install(environment, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "mattebridge_server.demo.run", None)
     status, _, err = run(capsys, "demo")
-    assert status == 2 and "pip install 'mattebridge[server]'" in err
+    assert status == 2 and "pip install -c constraints.txt '.[server]'" in err
     monkeypatch.setitem(sys.modules, "mattebridge_server.engine.local", None)
     status, _, err = run(capsys, *MATTE)
-    assert status == 2 and "pip install 'mattebridge[server]'" in err and "--server tcp://HOST:PORT" in err
+    assert status == 2 and "pip install -c constraints.txt '.[server]'" in err and "--server tcp://HOST:PORT" in err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")

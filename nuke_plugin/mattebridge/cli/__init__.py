@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Optional, TextIO
 
 from ..errors import Cancelled, InputError, MatteBridgeError, UsageError
+from ..extras import install_command
 
 FAMILIES = {
     "demo": ("evaluation", "make a shot with known truth, matte it through a server and show how well it went"),
@@ -127,7 +128,8 @@ def need(module: str, otherwise: str = "") -> Any:
         version = ".".join(str(part) for part in sys.version_info[:3])
         raise UsageError(
             f"this command needs Python 3.11 or later, and this is {version}",
-            remedy=f"Install mattebridge[server] into a Python of 3.11 or later and run it there. {otherwise}".strip(),
+            remedy=f"Install the server side into a Python of 3.11 or later ({install_command('server')}), and run it "
+            f"there. {otherwise}".strip(),
         )
     try:
         return importlib.import_module(module)
@@ -136,7 +138,7 @@ def need(module: str, otherwise: str = "") -> Any:
 
 
 def _missing(error: ImportError, otherwise: str = "") -> UsageError:
-    install = "Run: pip install 'mattebridge[server]' (Python 3.11 or later), or 'mattebridge[models]' for networks."
+    install = f"Run {install_command('server')} (Python 3.11 or later), with [models] for networks."
     return UsageError(
         f"this command needs a package that is not installed: {error.name or error}",
         remedy=f"{install} {otherwise}".strip(),

@@ -14,6 +14,7 @@ from typing import Any, Optional
 
 from ..client import Client
 from ..errors import MatteBridgeError
+from ..extras import install_command
 from ..messages import PROTOCOL_MAJOR, PROTOCOL_MINOR
 from ..rendezvous import is_stale, path_of, read
 from ..settings import Settings, private_folder
@@ -87,9 +88,9 @@ def _python() -> Finding:
 
 def _packages() -> Iterator[Finding]:
     for step, names, state, remedy in (
-        ("packages", THIN, "FAIL", "pip install mattebridge"),
-        ("server side", SERVER, "WARN", "pip install 'mattebridge[server]' where a server is to run"),
-        ("networks", MODELS, "WARN", "pip install 'mattebridge[models]' for models that need torch"),
+        ("packages", THIN, "FAIL", install_command()),
+        ("server side", SERVER, "WARN", f"{install_command('server')}, where a server is to run"),
+        ("networks", MODELS, "WARN", f"{install_command('models')}, for models that need torch"),
     ):
         missing = [name for name in names if _version(name) is None]
         versions = ", ".join(f"{name} {_version(name)}" for name in names if name not in missing)

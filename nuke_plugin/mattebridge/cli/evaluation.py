@@ -11,6 +11,7 @@ EVAL_EXAMPLES = """\
 examples:
   mattebridge eval --alpha alpha.####.exr --truth truth.####.exr
   mattebridge eval --alpha alpha.####.exr --truth truth.####.exr --frames 1001-1024 --json
+  mattebridge eval --alpha alpha.####.exr --truth hero.####.exr --channel matte_hero.A        one of several objects
 """
 
 
@@ -28,6 +29,8 @@ def add_parser(subparsers: Any) -> None:
     )
     evaluate.add_argument("--alpha", required=True, metavar="P", help="what was made")
     evaluate.add_argument("--truth", required=True, metavar="P", help="what it should be")
+    evaluate.add_argument("--channel", default="", metavar="C", help="of the alpha; default: A, else R (matte_hero.A)")
+    evaluate.add_argument("--truth-channel", default="", metavar="C", help="of the truth, the same way")
     evaluate.add_argument("--fgr", default="", metavar="P", help="the foreground that was made ...")
     evaluate.add_argument("--truth-fgr", default="", metavar="P", help="... and what it should be")
     evaluate.add_argument("--frames", default="", metavar="R", help="default: all frames of the truth")

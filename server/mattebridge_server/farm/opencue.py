@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mattebridge.errors import ServerError, UsageError
+from mattebridge.extras import install_command
 
 from .shot import FarmShot
 from .template import JobSpec
@@ -106,5 +107,5 @@ def _need(module: str) -> Any:
     except ImportError as error:
         raise UsageError(
             f"OpenCue's submitter is not installed: {error.name or error}",
-            remedy="Run: pip install 'mattebridge[farm]'.",
+            remedy=f"Run {install_command('farm')}.",
         ) from None

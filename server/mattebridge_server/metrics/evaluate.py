@@ -18,7 +18,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from mattebridge.errors import FrameError, MissingFrames, OutputFailed, UsageError
+from mattebridge.errors import FrameError, MatteBridgeError, MissingFrames, OutputFailed, UsageError
 from mattebridge.frames import FrameSet
 from mattebridge.sequence import Sequence
 
@@ -45,12 +45,21 @@ class Evaluation:
 
 
 def evaluate(
-    alpha: str, truth: str, frames: str = "", fgr: str = "", truth_fgr: str = "", view: str = ""
+    alpha: str,
+    truth: str,
+    frames: str = "",
+    fgr: str = "",
+    truth_fgr: str = "",
+    view: str = "",
+    *,
+    channel: str = "",
+    truth_channel: str = "",
 ) -> Evaluation:
     """Score ``alpha`` against ``truth`` (sequences); foreground too where both are given. Lower is better.
 
     Without ``frames`` every frame of the truth counts, so that a result that was not written is not passed over.
-    ``view`` fills ``%V`` and ``%v`` and picks the view in files that hold several.
+    ``channel`` and ``truth_channel`` name where an alpha is; without, it is found as a mask's is. ``view`` fills
+    ``%V`` and ``%v`` and picks the view in files that hold several.
     Raises `UsageError` where one of two foregrounds is missing, `MissingFrames` where either side lacks a frame,
     `FrameError` where sizes differ, a file is damaged or a value is not finite.
     """
@@ -59,7 +68,8 @@ def evaluate(
     made, true = Sequence.parse(alpha), Sequence.parse(truth)
     numbers = FrameSet.parse(frames) if frames else _all_of(true, view)
     colours = (Sequence.parse(fgr), Sequence.parse(truth_fgr)) if fgr else None
-    rows = tuple(_rows(made, true, numbers, colours, view))
+    channels = (_channel(made, numbers, view, channel), _channel(true, numbers, view, truth_channel, "--truth-channel"))
+    rows = tuple(_rows(made, true, numbers, channels, colours, view))
     names = rows[0].values
     return Evaluation(rows, {name: float(np.mean([row.values[name] for row in rows])) for name in names})
 
@@ -72,10 +82,14 @@ def _all_of(true: Sequence, view: str) -> FrameSet:
 
 
 def _rows(
-    made: Sequence, true: Sequence, numbers: FrameSet, colours: tuple[Sequence, Sequence] | None, view: str
+    made: Sequence,
+    true: Sequence,
+    numbers: FrameSet,
+    channels: tuple[str, str],
+    colours: tuple[Sequence, Sequence] | None,
+    view: str,
 ) -> Iterator[FrameScores]:
     before: tuple[Float32, Float32] | None = None
-    channels = [_channel(sequence, numbers, view) for sequence in (made, true)]
     for frame in numbers:
         truth = read_header(true.path(frame, view=view), frame=frame, view=view)
         one, other = (_alpha(s, frame, view, c, truth) for s, c in zip((made, true), channels, strict=True))
@@ -92,11 +106,16 @@ def _rows(
 _STILL = {"mad": mad, "mse": mse, "sad": sad, "grad": grad, "conn": conn}
 
 
-def _channel(sequence: Sequence, numbers: FrameSet, view: str) -> str:
+def _channel(sequence: Sequence, numbers: FrameSet, view: str, asked: str, flag: str = "--channel") -> str:
     """Where the alpha is, decided for the range: on single frames the subject may fill the picture."""
     frames = list(numbers)
     few = dict.fromkeys(frames[index * (len(frames) - 1) // 4] for index in range(5))
-    return choose_mask_channel([(frame, sequence.path(frame, view=view)) for frame in few], view=view).channel
+    paths = [(frame, sequence.path(frame, view=view)) for frame in few]
+    try:
+        return choose_mask_channel(paths, channel=asked, view=view).channel
+    except MatteBridgeError as error:
+        error.remedy = error.remedy.replace("--mask-channel", flag)
+        raise
 
 
 def _alpha(sequence: Sequence, frame: int, view: str, channel: str, truth: FrameHeader) -> Float32:
@@ -150,7 +169,16 @@ def main(args: argparse.Namespace) -> int:
     """The command. ``args``: alpha, truth, frames, fgr, truth_fgr, view, json, csv (a path, - for standard output)."""
     if args.json and args.csv == "-":
         raise UsageError("JSON and CSV cannot both go to standard output", remedy="Give --csv a file.")
-    result = evaluate(args.alpha, args.truth, args.frames, args.fgr, args.truth_fgr, args.view)
+    result = evaluate(
+        args.alpha,
+        args.truth,
+        args.frames,
+        args.fgr,
+        args.truth_fgr,
+        args.view,
+        channel=args.channel,
+        truth_channel=args.truth_channel,
+    )
     if args.csv == "-":
         _write_csv(result, sys.stdout)
     elif args.csv:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from mattebridge.errors import InputError, ModelNotInstalled, OutOfMemory
+from mattebridge.extras import install_command
 from mattebridge_server.models.base import Device, LoadSpec, ModelCard
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def require_torch(model: str) -> None:
     except ImportError as error:
         raise ModelNotInstalled(
             f"{model} needs torch, which is not installed ({error})",
-            remedy="Install the models extra on the server: pip install 'mattebridge[models]'.",
+            remedy=f"On the server run {install_command('models')}.",
         ) from error
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlparse
 
 from mattebridge.errors import InputError, LicenceRefused, MatteBridgeError, ModelNotInstalled, OutputFailed
+from mattebridge.extras import install_command
 from mattebridge_server.models import folders as places
 from mattebridge_server.models.base import Weights
 
@@ -44,7 +45,7 @@ def fetch(weights: Weights, target: Path, report: Report, endpoint: str | None) 
     except ImportError as error:
         raise ModelNotInstalled(
             "fetching models needs huggingface_hub, which is not installed",
-            remedy="Install the models extra: pip install 'mattebridge[models]', or copy the files by hand.",
+            remedy=f"Run {install_command('models')}, or copy the files by hand.",
         ) from error
     url = huggingface_hub.hf_hub_url(weights.repo, places.repo_path(weights), endpoint=endpoint)
     path = target / weights.path

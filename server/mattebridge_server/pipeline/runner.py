@@ -123,9 +123,9 @@ class JobRun:
             mine |= outputs.carried
             finisher.send_to(outputs)
             todo = [frame for frame in self._inputs.frames if frame not in outputs.fresh]
+            make_folders(outputs, todo)
             self._warn_about_masks(todo)
             self._tell.begin(outputs, todo, keys, self._model.card.name, why, spooled)
-            make_folders(outputs, todo)
             for folder in {outputs.path(role, frame).parent for role in outputs.roles for frame in todo[:1]}:
                 remove_stale_temporaries(str(folder))
             model_pass = ModelPass(

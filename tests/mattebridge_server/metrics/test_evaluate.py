@@ -10,7 +10,7 @@ import numpy as np
 import OpenImageIO as oiio
 import pytest
 
-from mattebridge.errors import FrameError, MissingFrames, OutputFailed, UsageError
+from mattebridge.errors import FrameError, MatteBridgeError, MissingFrames, OutputFailed, UsageError
 from mattebridge_server.media import FrameHeader, Window, write_alpha, write_rgb
 from mattebridge_server.metrics.evaluate import evaluate, main
 
@@ -34,7 +34,16 @@ def pair(tmp_path: Path) -> tuple[str, str]:
 
 
 def options(pair: tuple[str, str], **other: object) -> argparse.Namespace:
-    plain = {"frames": "", "fgr": "", "truth_fgr": "", "view": "", "json": False, "csv": ""}
+    plain = {
+        "frames": "",
+        "fgr": "",
+        "truth_fgr": "",
+        "view": "",
+        "channel": "",
+        "truth_channel": "",
+        "json": False,
+        "csv": "",
+    }
     return argparse.Namespace(alpha=pair[0], truth=pair[1], **{**plain, **other})
 
 
@@ -161,6 +170,25 @@ def test_a_subject_that_fills_one_frame_does_not_change_the_channel(tmp_path: Pa
         stored(tmp_path / f"a.{frame}.exr", alpha, "A")
         stored(tmp_path / f"rgba.{frame}.exr", np.concatenate([alpha * 0.2] * 3 + [alpha], axis=2), "RGBA")
     assert evaluate(str(tmp_path / "a.#.exr"), str(tmp_path / "rgba.#.exr")).mean["mad"] == 0
+
+
+def test_one_of_several_objects_is_scored_by_its_channel(tmp_path: Path) -> None:
+    hero = np.zeros((30, 40), np.float32)
+    hero[:, :10] = 1
+    layers = {"A": np.ones((30, 40), np.float32), "hero": hero}
+    write_alpha(str(tmp_path / "made.1.exr"), layers, like=like(40, 30), frame=1)
+    write_alpha(str(tmp_path / "true.1.exr"), hero, like=like(40, 30), frame=1)
+    made, true = (str(tmp_path / f"{name}.#.exr") for name in ("made", "true"))
+    assert evaluate(made, true).mean["mad"] > 0
+    assert evaluate(made, true, channel="matte_hero.A").mean["mad"] == 0
+    assert evaluate(true, made, truth_channel="matte_hero.A").mean["mad"] == 0
+    with pytest.raises(MatteBridgeError) as refused:
+        evaluate(made, true, channel="matte_dog.A")
+    assert refused.value.remedy == "Choose one of A, matte_hero.A."
+    write_alpha(str(tmp_path / "named.1.exr"), {"hero": hero, "dog": hero}, like=like(40, 30), frame=1)
+    with pytest.raises(MatteBridgeError, match="several layers") as unsaid:
+        evaluate(str(tmp_path / "named.#.exr"), true)
+    assert "--channel" in unsaid.value.remedy and "--mask-channel" not in unsaid.value.remedy
 
 
 def test_values_that_are_not_finite_have_no_score(tmp_path: Path) -> None:
