@@ -38,9 +38,11 @@ def run(args: argparse.Namespace) -> int:
         if not cards:
             raise UsageError("say which model to pull", remedy="See `mattebridge models`.")
         return _pull(cards, where, policy, args)
-    installed = [cls.card for cls in registry.classes.values() if folders.is_installed(cls.card, where)]
-    cards = cards or [card for card in installed if card.weights]
-    return _verify(cards, where, args.json) if args.action == "verify" else _paths(cards, where, args.json)
+    every = [cls.card for cls in registry.classes.values() if cls.card.weights]
+    if args.action == "verify":  # a model of which only a part is there has something to say too
+        begun = [card for card in every if any(file.path is not None for file in folders.find(card, where))]
+        return _verify(cards or begun, where, args.json)
+    return _paths(cards or [card for card in every if folders.is_installed(card, where)], where, args.json)
 
 
 def ask(notice: LicenceNotice, answers: Any = None) -> bool:

@@ -24,6 +24,7 @@ from mattebridge.errors import InputError, LicenceRefused, ModelNotInstalled, Ou
 from mattebridge_server.models import folders, hub, hub_cli, licences
 from mattebridge_server.models.base import ModelCard, Preset, Weights
 from mattebridge_server.models.fetch import Progress
+from mattebridge_server.models.videomama.card import CARD as VIDEOMAMA
 from mattebridge_server.site import LicencePolicy
 
 from .loopback_hub import Hub, serving
@@ -307,6 +308,13 @@ def test_the_command_pulls_verifies_and_tells_paths(
     lama.write_bytes(b"another program")
     assert command("verify", "lama") == 3
     assert json.loads(capsys.readouterr().out)["ok"] is False
+    lama.unlink()
+    assert command("verify") == 0 and "nothing to verify" in capsys.readouterr().err
+    part = tmp_path / "m" / VIDEOMAMA.weights[1].path
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"half a model")
+    assert command("verify") == 3, "a model of which only a part is there is not passed over"
+    assert VIDEOMAMA.weights[0].path in capsys.readouterr().out
 
 
 def test_two_pulls_at_once_fetch_a_file_once(small_hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
