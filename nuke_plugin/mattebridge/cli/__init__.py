@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, NoReturn, Optional, TextIO
 
 from ..errors import Cancelled, InputError, MatteBridgeError, UsageError
-from ..extras import install_command
 
 FAMILIES = {
     "demo": ("evaluation", "make a shot with known truth, matte it through a server and show how well it went"),
@@ -125,6 +124,8 @@ def need(module: str, otherwise: str = "") -> Any:
     ``otherwise`` is what else would help: a sentence.
     """
     if sys.version_info < (3, 11):
+        from ..extras import install_command
+
         version = ".".join(str(part) for part in sys.version_info[:3])
         raise UsageError(
             f"this command needs Python 3.11 or later, and this is {version}",
@@ -138,6 +139,8 @@ def need(module: str, otherwise: str = "") -> Any:
 
 
 def _missing(error: ImportError, otherwise: str = "") -> UsageError:
+    from ..extras import install_command
+
     install = f"Run {install_command('server')} (Python 3.11 or later), with [models] for networks."
     return UsageError(
         f"this command needs a package that is not installed: {error.name or error}",
