@@ -26,8 +26,11 @@ _BRADFORD: Float64 = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.03
 def contradiction(config: ColourConfig, space: str, stated: Chromaticities) -> str:
     """A warning where the header's ``stated`` xy of red, green, blue and white are not those of ``space``; else "".
 
-    Says nothing about a space that is not linear, whose primaries cannot be measured with single colours.
+    Says nothing about a space that is not linear, whose primaries cannot be measured with single colours, nor about
+    numbers that are no colours, such as a header full of zeros.
     """
+    if not np.isfinite(stated).all() or stated[7] <= 0:
+        return ""
     transform = config.to_linear_rec709(space)
     probes = np.vstack([np.eye(3), 0.5 * np.eye(3)]).astype(np.float32)
     light = transform.apply(probes).astype(np.float64)

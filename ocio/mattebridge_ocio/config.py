@@ -1,9 +1,10 @@
 """One OCIO config with one job's context: lookup of spaces, and conversions between them and linear Rec.709.
 
-Two things leak into OCIO from the process that hosts it, and both are shut out here. A declared context variable takes
+Three things leak into OCIO from the process that hosts it, and all are shut out here. A declared context variable takes
 its value from the process environment unless the context says otherwise: contexts are built from the config's defaults
-and the job's values alone. And OCIO's file cache never looks at a file again: a config that comes back with another
-digest empties it.
+and the job's values alone. The environment may also choose the active displays, views and spaces, and with them the
+default view: it is not asked. And OCIO's file cache never looks at a file again, and knows a file inside an archive by
+its name alone, whichever archive it is in: it only ever holds the files of one config under one digest.
 
 Spaces are never assumed by name. A conversion to linear Rec.709 goes from the config to a pinned built-in through the
 interchange role, so that it works in a config that has no such space, or calls it something else.
@@ -13,8 +14,10 @@ from __future__ import annotations
 
 import copy
 import functools
+import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
@@ -35,8 +38,12 @@ _NUKE_NAMES = {"Linear Rec.709 (sRGB)": "linear", "sRGB - Texture": "sRGB", "Cam
 
 _Build = Callable[[], OCIO.Processor]
 
-_digests_lock = threading.Lock()
-_digests_seen: dict[str, str] = {}
+_OVERRIDES = ("OCIO_ACTIVE_DISPLAYS", "OCIO_ACTIVE_VIEWS", "OCIO_INACTIVE_COLORSPACES")
+
+_environment_lock = threading.Lock()
+_files_lock = threading.Lock()
+_files_of: tuple[str, str] = ("", "")
+"""Name and digest of the config whose files OCIO may have in its cache."""
 
 
 class ColourConfig:
@@ -56,11 +63,8 @@ class ColourConfig:
         the caller has computed over the config's files: a change of it makes OCIO read look-up files again. Raises
         `ColourError` ("config_missing", "config_unpinned", "config_invalid").
         """
-        with _digests_lock:
-            if digest and _digests_seen.get(name, digest) != digest:
-                forget_processors()
-            _digests_seen[name] = digest
-        return cls(name, _open(name), context or {}, digest)
+        with _without_overrides():
+            return cls(name, _open(name), context or {}, digest)
 
     @property
     def ocio(self) -> OCIO.Config:
@@ -192,12 +196,22 @@ class ColourConfig:
             )
         )
 
+    def _claim_file_cache(self) -> None:
+        """Empty OCIO's caches where they may hold the files of another config; a built-in has none."""
+        global _files_of
+        mine = (self.name, self.digest)
+        if not self.name.startswith(BUILTIN_SCHEME) and not self.is_nuke_default and _files_of != mine:
+            forget_processors()
+            _files_of = mine
+
     def _spaces(self) -> list[OCIO.ColorSpace]:
         return list(self._config.getColorSpaces(OCIO.SEARCH_REFERENCE_SPACE_ALL, OCIO.COLORSPACE_ACTIVE))
 
     def _transform(self, build: _Build) -> Transform:
         try:
-            return Transform.of(build())
+            with _files_lock:
+                self._claim_file_cache()
+                return Transform.of(build())
         except OCIO.ExceptionMissingFile as error:
             raise ColourError(
                 "file_missing",
@@ -226,6 +240,17 @@ _INTEROP_ALIASES = {
 def _interop_id(space: OCIO.ColorSpace) -> str:
     getter = getattr(space, "getInteropID", None)  # OCIO 2.5 and later
     return str(getter()) if getter is not None else ""
+
+
+@contextmanager
+def _without_overrides() -> Iterator[None]:
+    """What stands in the environment in place of a config's own lists is out of sight while a config is loaded."""
+    with _environment_lock:
+        held = {name: os.environ.pop(name) for name in _OVERRIDES if name in os.environ}
+        try:
+            yield
+        finally:
+            os.environ.update(held)
 
 
 def _open(name: str) -> OCIO.Config:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import PyOpenColorIO as ocio
 import pytest
 from numpy.typing import NDArray
 
+from mattebridge.config_digest import config_files
 from mattebridge_ocio import ColourConfig, ColourError
 
 CG = "ocio://cg-config-v2.1.0_aces-v1.3_ocio-v2.3"
@@ -99,6 +102,50 @@ def test_a_table_that_changed_on_disk_is_read_again_under_its_new_digest(studio:
     assert graded("a" * 64) == pytest.approx(0.5)
     (studio.parent / "luts/sh010/grade.cube").write_text("LUT_1D_SIZE 2\n0 0 0\n.25 .25 .25\n")
     assert graded("b" * 64) == pytest.approx(0.25)
+
+
+def table(factor: float) -> str:
+    return f"LUT_1D_SIZE 2\n0 0 0\n{factor} {factor} {factor}\n"
+
+
+def graded(path: Path) -> float:
+    """What the table of the config at ``path`` makes of 1, loaded as a server does."""
+    config = ColourConfig.load(str(path), digest=config_files(str(path)).digest())
+    return float(config.convert("graded", "studio aces").apply(grey(1.0))[0, 0, 0])
+
+
+def test_a_table_that_two_configs_share_is_read_again_for_either(studio: Path) -> None:
+    twin = studio.with_name("twin.ocio")
+    twin.write_text(studio.read_text().replace("plain", "other"))
+    shared = studio.parent / "luts/sh010/grade.cube"
+    assert graded(studio) == pytest.approx(0.5)
+    shared.write_text(table(0.25))
+    assert graded(twin) == pytest.approx(0.25)
+    shared.write_text(table(0.5))
+    assert graded(studio) == pytest.approx(0.5), "under a digest that was seen before"
+
+
+def test_archives_with_tables_of_one_name_do_not_mix(studio: Path, tmp_path: Path) -> None:
+    archives = {factor: tmp_path / f"{factor}.ocioz" for factor in (0.5, 0.75)}
+    for factor, path in archives.items():
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("config.ocio", studio.read_text())
+            archive.writestr("luts/sh010/grade.cube", table(factor))
+    for factor in (0.5, 0.75, 0.5):
+        assert graded(archives[factor]) == pytest.approx(factor)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("OCIO_ACTIVE_DISPLAYS", "Rec.1886 Rec.709 - Display"), ("OCIO_ACTIVE_VIEWS", "Un-tone-mapped")],
+)
+def test_the_server_s_environment_does_not_choose_the_view(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    usual = ColourConfig.load(CG).display_view().apply(grey(0.18))
+    monkeypatch.setenv(name, value)
+    np.testing.assert_array_equal(ColourConfig.load(CG).display_view().apply(grey(0.18)), usual)
+    assert os.environ[name] == value
 
 
 def test_interchange_works_for_a_config_that_has_none_of_our_names(studio: Path) -> None:

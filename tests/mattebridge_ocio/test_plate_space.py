@@ -137,6 +137,12 @@ def test_chromaticities_only_warn() -> None:
     assert failure(config, PlateHints(chromaticities=AP1)).kind == "space_unstated"
 
 
+@pytest.mark.parametrize("value", [0.0, float("nan")])
+def test_chromaticities_that_are_no_colours_say_nothing(value: float) -> None:
+    found = resolve_plate_space(ColourConfig.load(V2), PlateHints(chromaticities=(value,) * 8), request="ACEScg")
+    assert found.warnings == ()
+
+
 def test_nukes_own_mode_means_linear_rec709_and_says_so() -> None:
     config = ColourConfig.load("nuke-default")
     told = resolve_plate_space(config, PlateHints(path=EXR))

@@ -81,7 +81,8 @@ def lens_blur(plate: Float32, band: Band) -> Float32:
     grid = Grid(height, width, max(2, round(4 * band.unit)), band.threads)
     stops = band.by_rows(lambda green: cv2.log(np.maximum(green, 0) + np.float32(0.01)), plate[..., 1])
     levels = [gaussian(stops, max(sigma * band.unit, 0.3), band.threads) for sigma in (2.0, 4.0)]
-    half = np.asarray(cv2.resize(stops, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.float32)
+    fx, fy = max(0.5, 1 / width), max(0.5, 1 / height)  # a picture of one row stays one
+    half = np.asarray(cv2.resize(stops, None, fx=fx, fy=fy, interpolation=cv2.INTER_AREA), np.float32)
     half = gaussian(half, max(4 * band.unit, 0.3), band.threads)
     levels.append(np.asarray(cv2.resize(half, (width, height), interpolation=cv2.INTER_LINEAR), np.float32))
     texture = np.empty((height, width, 3), np.float32)

@@ -19,6 +19,7 @@ from mattebridge_server.media.mask import Mask, MaskChoice, choose_mask_channel,
 from mattebridge_server.media.planes import write_planes
 from mattebridge_server.media.plate import Plate, read_plate
 from mattebridge_server.media.repair import repair_non_finite
+from mattebridge_server.media.resample import shrink
 from mattebridge_server.media.source import read_attributes, read_header
 from mattebridge_server.media.watch import watch_reads
 from mattebridge_server.media.write import Written, write_alpha, write_rgb
@@ -49,6 +50,7 @@ __all__ = [
     "remove_stale_temporaries",
     "repair_non_finite",
     "set_threads",
+    "shrink",
     "watch_reads",
     "write_alpha",
     "write_planes",

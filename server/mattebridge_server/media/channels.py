@@ -9,7 +9,7 @@ picture is the layer ``""``, also asked for as ``rgba``. Components are spelled 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mattebridge.errors import FrameError
 
@@ -20,6 +20,7 @@ _COMPONENTS = {
     **dict.fromkeys(("a", "alpha"), "A"),
     **dict.fromkeys(("y", "luma", "luminance"), "Y"),
 }
+_CHROMA = frozenset({"RY", "BY"})
 _PLAIN_LAYERS = ("", "rgba", "rgb")
 _LISTED = 40
 
@@ -38,8 +39,18 @@ class Channel:
 
 
 def read_names(part: int, part_name: str, part_view: str, views: Sequence[str], stored: Sequence[str]) -> list[Channel]:
-    """The channels of one part. ``views`` are those of a file with several views in one part, the default one first."""
-    return [_channel(part, part_name, part_view, index, name, views) for index, name in enumerate(stored)]
+    """The channels of one part. ``views`` are those of a file with several views in one part, the default one first.
+
+    The y of a position or a normal, beside an x, is no luminance: its component is y.
+    """
+    channels = [_channel(part, part_name, part_view, index, name, views) for index, name in enumerate(stored)]
+    vectors = {(channel.layer, channel.view) for channel in channels if channel.component in ("x", "X")}
+    return [
+        replace(channel, component="y")
+        if channel.component == "Y" and (channel.layer, channel.view) in vectors
+        else channel
+        for channel in channels
+    ]
 
 
 def _channel(part: int, part_name: str, part_view: str, index: int, stored: str, views: Sequence[str]) -> Channel:
@@ -127,7 +138,11 @@ def _pictures(channels: Sequence[Channel]) -> list[Picture]:
         for (part, _), found in groups.items()
         if {"R", "G", "B"} <= found.keys()
     ]
-    grey = [Picture(part, (found["Y"],)) for (part, _), found in groups.items() if "Y" in found]
+    grey = [
+        Picture(part, (found["Y"],))
+        for (part, _), found in groups.items()
+        if "Y" in found and not _CHROMA & found.keys()
+    ]
     return colour or grey
 
 

@@ -44,6 +44,11 @@ class Window:
         """First row below the window."""
         return self.y + self.height
 
+    def holds(self, other: Window) -> bool:
+        """Whether every pixel of ``other`` is one of this window."""
+        across = self.x <= other.x and other.right <= self.right
+        return across and self.y <= other.y and other.bottom <= self.bottom
+
     def __str__(self) -> str:
         return f"{self.width}x{self.height} at {self.x},{self.y}"
 

@@ -15,6 +15,8 @@ AttributeValue = str | int | float | tuple[int, ...] | tuple[float, ...]
 
 OWN_PREFIX = "mattebridge:"
 """Attributes of our own outputs: the frame's key, the model and so on, all of them strings."""
+ACES_CONTAINER_ID = "lin_ap0_scene"
+"""What the flag of an ACES container means."""
 
 _CARRIED = frozenset(
     {
@@ -68,6 +70,12 @@ class ColourHints:
     interop_id: str = ""
     aces_container: bool = False
     chromaticities: tuple[float, ...] = ()
+
+    @property
+    def stated(self) -> str:
+        """The space that the header names, as an interop id; "" where it names none."""
+        named = "" if self.interop_id.lower() == "unknown" else self.interop_id
+        return named or (ACES_CONTAINER_ID if self.aces_container else "")
 
 
 @dataclass(frozen=True)

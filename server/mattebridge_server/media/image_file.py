@@ -46,9 +46,11 @@ _MAGIC = {
     b"\xff\xd8\xff": "jpeg",
 }
 _ROTATED = "Orientation"
+_WHOLE_NUMBER = "uint"
 _AGAIN = "Render or copy that frame again, then run the same job; finished frames are kept."
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _ABSURD = ("limits:", "header claims", "Invalid data window", "Invalid display window")
+_SUBSAMPLED = "Subsampled"
 _CUT_OFF = ("READ_IO", "End of file", "end of file")
 _LONGEST_COMPLAINT = 240
 
@@ -109,6 +111,9 @@ class ImageFile:
         source = self._parts[part]
         self._check_sides(source)
         attributes = source.attributes
+        # Writers may state what is true of the whole file in its first part alone; colour is each part's own.
+        shared = {**self._parts[0].attributes, **attributes}
+        types = {**self._parts[0].types, **source.types}
         return FrameHeader(
             path=self.path,
             frame=self.frame,
@@ -122,22 +127,22 @@ class ImageFile:
             storage=source.formats[0],
             compression=str(attributes.get("compression", "")),
             colour=colour_hints(attributes),
-            timecode=timecode(attributes),
-            frames_per_second=frame_rate(attributes),
-            carried=carried_attributes(attributes, source.types),
+            timecode=timecode(shared),
+            frames_per_second=frame_rate(shared),
+            carried=carried_attributes(shared, types),
             own=own_attributes(attributes),
         )
 
     def read(self, channels: Sequence[Channel]) -> Float32:
         """The stored pixels of ``channels``, all of one part: (H, W, C) float32 over the part's data window.
 
-        Halves keep their exact value; integers become 0..1.
+        Halves keep their exact value; integers become 0..1, but those of an EXR are numbers and stay what they are.
         """
         part = channels[0].part
         source = self._parts[part]
         wanted = [channel.index for channel in channels]
         first, end = min(wanted), max(wanted) + 1
-        scattered = end - first > 2 * len(wanted)
+        scattered = end - first > 2 * len(wanted) or self._counts(source, first, end)
         self._check_sides(source)
         self._check_bytes(source, len(wanted) if scattered else end - first)
         if scattered:
@@ -146,11 +151,17 @@ class ImageFile:
         in_order = wanted == list(range(first, end))
         return pixels if in_order else np.ascontiguousarray(pixels[:, :, [index - first for index in wanted]])
 
+    def _counts(self, part: Part, first: int, end: int) -> bool:
+        """Whether one of the channels holds whole numbers, such as the ids of objects, that OpenImageIO would scale."""
+        return self.file_format == "openexr" and _WHOLE_NUMBER in part.formats[first:end]
+
     def _decode(self, part: int, first: int, end: int) -> Float32:
         source = self._parts[part]
-        half = all(name == "half" for name in source.formats[first:end])
+        kind = oiio.HALF if all(name == "half" for name in source.formats[first:end]) else oiio.FLOAT
+        if self._counts(source, first, end):
+            kind = oiio.UINT32
         with _as_frame_errors(self.path, self.frame):
-            pixels = self._input.read_image(part, 0, first, end, oiio.HALF if half else oiio.FLOAT)
+            pixels = self._input.read_image(part, 0, first, end, kind)
             failed = bool(self._input.has_error)
             complaint = pending_complaint(self._input)
             if pixels is None or failed:
@@ -203,6 +214,8 @@ class ImageFile:
             return self._error(f"has a header that claims an absurd size: {size}")
         if any(sign in complaint for sign in _CUT_OFF):
             return self._error(f"is truncated in its header: {complaint}")
+        if _SUBSAMPLED in complaint:
+            return self._error(f"cannot be opened: {complaint}", "Write all its channels at full resolution, as RGB.")
         return self._error(f"cannot be opened: {complaint or 'unknown reason'}")
 
     def _error(self, what: str, remedy: str = _AGAIN) -> FrameError:

@@ -30,7 +30,6 @@ Attributes = Mapping[str, str | int | float]
 
 _LAYER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _PLAIN_ALPHA = ("", "A")
-_ACES_CONTAINER_ID = "lin_ap0_scene"
 
 
 @dataclass(frozen=True)
@@ -86,9 +85,8 @@ def write_rgb(
     half, clamped = to_half(_stacked([rgb], like), -HALF_MAX, HALF_MAX)
     spec = _spec(like, ["R", "G", "B"], attributes or {}, compression)
     # The container flag itself asks for an uncompressed file of a fixed make; its meaning is this id.
-    interop_id = like.colour.interop_id or (_ACES_CONTAINER_ID if like.colour.aces_container else "")
-    if interop_id:
-        spec.attribute("colorInteropID", interop_id)
+    if like.colour.stated:
+        spec.attribute("colorInteropID", like.colour.stated)
     if like.colour.chromaticities:
         spec.attribute("chromaticities", oiio.TypeDesc("float[8]"), like.colour.chromaticities)
     _write(path, frame, spec, half)

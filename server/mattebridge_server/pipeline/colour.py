@@ -78,6 +78,17 @@ def plate_space(config: ColourConfig, hints: PlateHints, request: JobRequest, si
     return translated(lambda: resolve_plate_space(config, hints, request=request.plate_space, site_default=site_space))
 
 
+def stated_space(config: ColourConfig, interop_id: str, path: str) -> str:
+    """The config's space for what a header states. Raises `ColourSpaceUnknown` where there is none."""
+    hints = PlateHints(path=path, interop_id=interop_id)
+    return translated(lambda: resolve_plate_space(config, hints)).space
+
+
+def convert(config: ColourConfig, source: str, target: str, pixels: Float32) -> Float32:
+    """``pixels``, (H, W, 3) finite, from one of the config's spaces to another; themselves where the two are one."""
+    return pixels if source == target else translated(lambda: config.convert(source, target)).apply(pixels)
+
+
 def transform(config: ColourConfig, space: str, look: str, gain_stops: float = 0.0) -> NetworkTransform:
     """The shot's plate-to-network transform. Raises `InputError` for an unknown look or view."""
     if look not in LOOKS:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from mattebridge.messages import JobRequest
 
-from ..media import FrameHeader, choose_mask_channel, place, read_mask, read_plate, repair_non_finite
+from ..media import FrameHeader, choose_mask_channel, place, read_mask, read_plate, repair_non_finite, shrink
 from .inputs import ShotInputs, exists, resolve_inputs
 from .plan import sample_indices
 from .planner import reference_header
@@ -107,4 +106,4 @@ def _plate(path: str, frame: int, request: JobRequest, header: FrameHeader, scal
 
 
 def _small(image: Float32, scale: float) -> Float32:
-    return np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.float32)
+    return shrink(image, scale)

@@ -24,11 +24,14 @@ ABSENT = "-"
 
 
 class FileDigests:
-    """Content digests of files, remembered while size, inode and time of change stay the same. Thread-safe."""
+    """Content digests of files, remembered while size, inode and both times stay the same. Thread-safe.
+
+    A copy that keeps its source's time of modification still gets another time of change.
+    """
 
     def __init__(self, capacity: int = 100_000) -> None:
         self._capacity = capacity
-        self._known: OrderedDict[tuple[str, int, int, int], str] = OrderedDict()
+        self._known: OrderedDict[tuple[str, int, int, int, int], str] = OrderedDict()
         self._lock = threading.Lock()
 
     def of(self, path: Path) -> str:
@@ -37,7 +40,7 @@ class FileDigests:
             stat = path.stat()
         except FileNotFoundError:
             return ABSENT
-        token = (str(path), stat.st_size, stat.st_ino, stat.st_mtime_ns)
+        token = (str(path), stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns)
         with self._lock:
             if known := self._known.get(token):
                 self._known.move_to_end(token)

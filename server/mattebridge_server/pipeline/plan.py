@@ -29,7 +29,8 @@ class ShotPlan(msgspec.Struct, frozen=True, kw_only=True):
     """``frames`` is the shot's range, canonical. ``region`` is None for models that see the plate as it is.
 
     ``gain_stops`` multiplies the plate by 2**gain_stops before the look. ``plate`` and ``display`` are data and display
-    window as x, y, width, height. ``mask_channel`` is the channel that was chosen for the whole shot.
+    window as x, y, width, height. ``mask_channel`` is the channel that was chosen for the whole shot, as
+    ``core_channel`` and ``garbage_channel`` are.
     ``prompts`` are set for a model that starts from them.
     """
 
@@ -56,6 +57,8 @@ class ShotPlan(msgspec.Struct, frozen=True, kw_only=True):
     mask_channel: str = ""
     mask_invert: bool = False
     mask_fit: str = ""
+    core_channel: str = ""
+    garbage_channel: str = ""
     prompts: tuple[PromptInfo, ...] = ()
     region: Region | None = None
     notes: tuple[str, ...] = ()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import cast
 
-import cv2
 import msgspec
-import numpy as np
 
 from mattebridge.errors import InputError, MissingFrames, PlanError
 from mattebridge.frames import FrameSet
@@ -18,7 +16,16 @@ from mattebridge_ocio.config import ColourConfig
 from mattebridge_ocio.network import NetworkTransform
 from mattebridge_ocio.plate_space import PlateHints, Resolution
 
-from ..media import FrameHeader, Window, choose_mask_channel, read_header, read_mask, read_plate, repair_non_finite
+from ..media import (
+    FrameHeader,
+    Window,
+    choose_mask_channel,
+    read_header,
+    read_mask,
+    read_plate,
+    repair_non_finite,
+    shrink,
+)
 from ..models.base import ModelCard
 from ..site import Site
 from . import colour
@@ -47,7 +54,7 @@ def plan_shot(
     """Make the plan of a shot. Raises the typed error of whatever is missing or cannot be read."""
     header = reference_header(inputs, request.plate_layer)
     config, resolution = shot_colour(header, request, site)
-    channel, told = _mask_channel(inputs, request, card)
+    channels, told = _channels(inputs, request, card)
     plan = ShotPlan(
         frames=str(FrameSet(inputs.shot)),
         model=card.name,
@@ -65,9 +72,11 @@ def plan_shot(
         plate_space=resolution.space,
         config=config.name,
         config_digest=config.digest,
-        context={name: value for name, value in request.context.items() if name in config.declared_variables},
+        context={name: value for name, value in request.context.items() if name in config.context},
         look=request.look if card.plate_state == "display" else "",
-        mask_channel=channel,
+        mask_channel=channels["mask"],
+        core_channel=channels["core"],
+        garbage_channel=channels["garbage"],
         mask_invert=request.mask_invert,
         mask_fit=request.mask_fit,
         prompts=request.prompts if card.temporal == "shot" else (),
@@ -163,16 +172,29 @@ def _hints(header: FrameHeader) -> PlateHints:
     )
 
 
-def _mask_channel(inputs: ShotInputs, request: JobRequest, card: ModelCard) -> tuple[str, tuple[str, ...]]:
-    if not inputs.has("mask") or card.needs_mask == "none":
-        return "", ()
+def _channels(inputs: ShotInputs, request: JobRequest, card: ModelCard) -> tuple[dict[str, str], list[str]]:
+    """The channel that the pictures of each role are read from, one for the shot, and what is to be said of it."""
+    channels = {"mask": "", "core": "", "garbage": ""}
+    told: list[str] = []
     sampled = [inputs.shot[index] for index in sample_indices(len(inputs.shot))]
-    given = [frame for frame in sampled if not inputs.is_made("mask", frame)]
-    paths = [(f, str(path)) for f in given if exists(path := inputs.path("mask", f))]
-    if not paths:
-        return request.mask_channel, ()
-    choice = choose_mask_channel(paths, channel=request.mask_channel, view=inputs.view)
-    return choice.channel, tuple(filter(None, (f"mask channel {choice.channel}: {choice.reason}", choice.warning)))
+    for role in channels:
+        if not inputs.has(role) or (role == "mask" and card.needs_mask == "none"):
+            continue
+        asked = request.mask_channel if role == "mask" else ""
+        paths = _given(inputs, role, sampled) or _given(inputs, role, inputs.shot)[:1]
+        if not paths:
+            channels[role] = asked
+            continue
+        choice = choose_mask_channel(paths, channel=asked, view=inputs.view)
+        channels[role] = choice.channel
+        told += filter(None, (f"{role} channel {choice.channel}: {choice.reason}", choice.warning))
+    return channels, told
+
+
+def _given(inputs: ShotInputs, role: str, frames: Iterable[int]) -> list[tuple[int, str]]:
+    """The pictures that the user gave for ``frames``, as far as they are there."""
+    given = [frame for frame in frames if not inputs.is_made(role, frame)]
+    return [(frame, str(path)) for frame in given if exists(path := inputs.path(role, frame))]
 
 
 def _with_network_view(
@@ -209,8 +231,7 @@ def _sampled_plates(inputs: ShotInputs, request: JobRequest, control: Control) -
             continue
         plate = read_plate(str(path), frame=frame, layer=request.plate_layer, view=inputs.view)
         pixels, _ = repair_non_finite(plate.pixels)
-        scale = min(1.0, 512 / max(pixels.shape[:2]))
-        yield np.asarray(cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.float32)
+        yield shrink(pixels, min(1.0, 512 / max(pixels.shape[:2])))
 
 
 def _boxes(plan: ShotPlan, inputs: ShotInputs, header: FrameHeader, control: Control) -> list[Box | None]:

@@ -170,7 +170,11 @@ class JobRun:
             self._stages,
             self._tell.warn,
             layer=self._request.plate_layer,
-            mask_rule=MaskRule(plan.mask_channel, plan.mask_invert, plan.mask_fit),
+            rules={
+                "mask": MaskRule(plan.mask_channel, plan.mask_invert, plan.mask_fit),
+                "core": MaskRule(plan.core_channel, fit=plan.mask_fit),
+                "garbage": MaskRule(plan.garbage_channel, fit=plan.mask_fit),
+            },
             keep=reach + READ_AHEAD + finishing + 1,
             workers=max(1, self._res.threads),
         )

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import isnan
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from mattebridge.messages import ParamValue
 
+from ..media import shrink
 from ..metrics.seam import seam_from_changes
 from ..models.base import FrameResult
 from .inputs import ShotInputs
@@ -48,7 +48,7 @@ class SeamWatch:
 
     def _look(self, index: int, alpha: Float32) -> None:
         scale = min(1.0, WIDTH / alpha.shape[1])
-        small = np.asarray(cv2.resize(alpha, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.float32)
+        small = shrink(alpha, scale)
         if self._last is not None and self._last[0] == index - 1:
             self._changes[index] = float(np.abs(small - self._last[1]).mean(dtype=np.float64))
         self._last = index, small

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,6 +58,7 @@ class FrameStore:
     Masks, core and garbage come on the plate's data-window grid. Every picture's content digest is taken in the same
     pass, while its bytes are in the page cache. ``reference`` is the header of one of the shot's plates with the shot's
     grid as its data window: every plate has to have its display window, and plates and masks are laid on its grid.
+    ``rules``: how masks, core and garbage are read, by role.
     """
 
     def __init__(
@@ -69,12 +70,12 @@ class FrameStore:
         warn: Warn,
         *,
         layer: str = "",
-        mask_rule: MaskRule | None = None,
+        rules: Mapping[str, MaskRule] | None = None,
         keep: int = 4,
         workers: int = 2,
     ) -> None:
         self._inputs, self._digests, self._stages, self._warn = inputs, digests, stages, warn
-        self._layer, self._rule = layer, mask_rule or MaskRule()
+        self._layer, self._rules = layer, rules or {}
         self._keep = keep
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="read")
         self._lock = threading.Lock()
@@ -169,8 +170,26 @@ class FrameStore:
             self._warn("NON_FINITE", f"{repaired} pixels of the {role} were not finite and were repaired", frame)
         if role == "plate":
             check_same_geometry(self.reference, plate.header, data_window=False)
+            self._compare(plate.header, frame)
             pixels = place(pixels, plate.header.data_window, self.reference.data_window)
         return replace(plate, pixels=pixels)
+
+    def _compare(self, found: FrameHeader, frame: int) -> None:
+        """Say what one plate states otherwise than the shot's first, which the whole shot goes by."""
+        first, grid = self.reference, self.reference.data_window
+        if found.colour.stated != first.colour.stated:
+            self._warn_once(
+                "PLATE",
+                f"the plate's header states the colour space {found.colour.stated or 'nowhere'} and that of frame "
+                f"{first.frame} {first.colour.stated or 'nowhere'}: all frames are read as one space",
+                frame,
+            )
+        if not grid.holds(found.data_window):
+            self._warn_once(
+                "PLATE",
+                f"the plate's data window reaches beyond that of frame {first.frame}, {grid}: the matte is empty there",
+                frame,
+            )
 
     def _read_mask(self, role: str, path: Path, frame: int) -> Mask:
         rule = self._rule_of(role, frame)
@@ -194,7 +213,7 @@ class FrameStore:
         kind, _, layer = role.partition(":")
         if self._inputs.is_made(kind, frame):
             return made_rule(layer)
-        return self._rule if kind == "mask" else MaskRule(fit=self._rule.fit)
+        return self._rules.get(kind, MaskRule())
 
     def _warn_once(self, code: str, message: str, frame: int) -> None:
         with self._lock:

@@ -57,7 +57,7 @@ def shelf_of(tmp_path: Path) -> ShelfOf:
 
 
 def job(**fields: Any) -> JobRequest:
-    return JobRequest(**{"plate": "/p.####.exr", "frames": "1", "model": "videomama", **fields})
+    return JobRequest(**{"plate": "/p.####.exr", "out": "/a.####.exr", "frames": "1", "model": "videomama", **fields})
 
 
 def settle(request: JobRequest, shelf: Shelf, site: str = "", plan: ShotPlan | None = None) -> tuple[str, str, str]:

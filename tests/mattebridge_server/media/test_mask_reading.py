@@ -276,6 +276,14 @@ def test_planes_are_masks_too(tmp_path, plate):
     np.testing.assert_array_equal(mask.coverage, halves(disc(softness=0.2)))
 
 
+@pytest.mark.parametrize("others", [(), ("R", "G", "B", "N.x")])
+def test_a_mask_of_whole_numbers_is_read_as_hosts_read_it(make_image, plate, others):
+    ids = disc().astype(np.uint32) * 3
+    planes = {**dict.fromkeys(others, np.zeros_like(ids)), "A": ids}
+    mask = read_mask(make_image("id.exr", planes, type_name="uint"), frame=1, plate_header=plate, channel="A")
+    np.testing.assert_array_equal(mask.coverage, disc())
+
+
 def test_a_choice_needs_a_frame():
     with pytest.raises(UsageError, match="no mask"):
         choose_mask_channel([])

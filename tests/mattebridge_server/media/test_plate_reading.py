@@ -247,6 +247,24 @@ def test_a_file_without_rgb_says_what_it_holds(make_image, rgb_planes):
     assert read_header(path, frame=44).channel_names == ("A", "Z")
 
 
+@pytest.mark.parametrize("names", [("x", "y", "z"), ("N.x", "N.y", "N.z"), ("P.X", "P.Y", "P.Z"), ("Y", "RY", "BY")])
+def test_a_y_beside_x_or_apart_from_its_colour_is_no_grey_picture(make_image, names):
+    path = make_image("v.exr", dict.fromkeys(names, np.ones((4, 4), np.float32)))
+    with pytest.raises(FrameError, match="no RGB"):
+        read_plate(path, frame=1)
+
+
+def test_what_the_first_part_states_holds_for_the_picture_in_the_second(make_parts, rgb_planes):
+    depth = {"Z": np.ones((24, 40), np.float32)}
+    time = {"smpte:TimeCode": ("smpte:TimeCode", "timecode", (0x01020304, 0))}
+    rate = {"framesPerSecond": ("framesPerSecond", "rational", (24, 1))}
+    parts = [(depth, {"name": "depth", "colorInteropID": "data", **time, **rate}), (rgb_planes(), {"name": "rgba"})]
+    header = read_header(make_parts("p.exr", parts), frame=1)
+    assert (header.part, header.timecode, header.frames_per_second) == (1, "01:02:03:04", Fraction(24))
+    assert {"smpte:TimeCode", "framesPerSecond"} <= {carried.name for carried in header.carried}
+    assert header.colour.interop_id == ""
+
+
 def test_limits_are_kept_before_anything_is_decoded(make_image, rgb_planes):
     path = make_image("b.exr", rgb_planes())
     with pytest.raises(FrameError, match="data window of 40x24"):

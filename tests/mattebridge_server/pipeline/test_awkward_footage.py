@@ -11,7 +11,8 @@ import OpenImageIO as oiio
 import pytest
 from numpy.typing import NDArray
 
-from mattebridge_server.media import Window, read_header, read_plate, write_alpha, write_rgb
+from mattebridge.messages import Warning_
+from mattebridge_server.media import ColourHints, Window, read_header, read_plate, write_alpha, write_rgb
 from mattebridge_server.models.registry import load_registry
 from mattebridge_server.pipeline.check import check_job
 from mattebridge_server.site import Site
@@ -94,6 +95,44 @@ def test_the_view_that_is_asked_for_is_the_one_that_is_matted(shot_of: ShotOf) -
         assert alpha[24, 40] == 1 and alpha[24, 20] == 0
         assert np.array_equal(straight[24, 40], noise(whole, frame + 100)[24, 40].astype(np.float16))
     assert not (shot.folder / "out/left").exists()
+
+
+@pytest.mark.parametrize("size", [(100, 1), (1, 100), (4000, 2)])
+def test_a_plate_of_a_few_rows_is_a_plate(shot_of: ShotOf, size: tuple[int, int]) -> None:
+    shot = shot_of((1,), width=size[0], height=size[1])
+    shot.write_mask(1, size[0] / 2, size[1] / 2, max(size) / 4)
+    assert problems(shot) == []
+    assert shot.run(model="edge").written == 1
+
+
+def test_a_plate_that_disagrees_with_the_first_is_pointed_out(shot_of: ShotOf) -> None:
+    shot = shot_of((1, 2))
+    window = Window(-8, -6, 80, 60)
+    like = replace(header(64, 48, 2), data_window=window, colour=ColourHints(interop_id="lin_rec709_scene"))
+    write_rgb(str(shot.path("plate", 2)), noise(window, 2), like=like, frame=2)
+    shot.run()
+    told = [(event.code, event.frame) for event in shot.events if isinstance(event, Warning_)]
+    assert told.count(("PLATE", 2)) == 2
+
+
+def test_the_channel_of_garbage_is_chosen_once_for_the_shot(shot_of: ShotOf) -> None:
+    """A roto's alpha over black; on the second frame it covers the whole picture."""
+    shot = shot_of((1, 2))
+    for frame in shot.frames:
+        shot.write_mask(frame, 32, 24, 100)
+        alpha = np.ones((48, 64), np.float32)
+        alpha[24 * frame :] = 0
+        write_channels(shot.folder / f"garbage.{frame:04d}.exr", {**dict.fromkeys("RGB", 0 * alpha), "A": alpha})
+    shot.run(garbage=str(shot.folder / "garbage.####.exr"))
+    assert [shot.alpha("out/a.####.exr", frame)[:24].max() for frame in shot.frames] == [0, 0]
+
+
+def write_channels(path: Path, planes: dict[str, Float32]) -> None:
+    spec = oiio.ImageSpec(64, 48, len(planes), oiio.HALF)
+    spec.channelnames = tuple(planes)
+    output = oiio.ImageOutput.create("openexr")
+    assert output.open(str(path), spec) and output.write_image(np.dstack(list(planes.values())))
+    output.close()
 
 
 def write_views(path: Path, views: dict[str, Float32]) -> None:

@@ -63,6 +63,16 @@ def test_context_variables_travel_with_the_job(config: Path) -> None:
     assert other / default == pytest.approx(1.5, rel=1e-4)
 
 
+def test_a_plan_keeps_the_variables_of_a_config_that_declares_none(
+    config: Path, shot_of: Callable[..., SmallShot]
+) -> None:
+    config.write_text(CONFIG.replace("environment: {SHOT: sh010}\n", ""))
+    shot = shot_of((1,))
+    colours = {"config": str(config), "plate_space": "shot", "context": {"SHOT": "sh020"}}
+    plan = str(shot.run(kind="plan", **colours).facts["plan"]).encode()
+    assert shot.run(plan=plan, **colours).written == 1
+
+
 def test_another_digest_is_refused_and_the_same_is_taken(config: Path) -> None:
     digest = config_files(str(config)).digest()
     assert colour.load_config(request(config, config_digest=digest)).digest == digest

@@ -56,6 +56,18 @@ def test_a_composite_of_log_plates_is_mixed_in_light(shot_of: ShotOf) -> None:
     assert to_light.applyRGB([float(comp[24, 32, 0])] * 3)[0] == pytest.approx(0.455, abs=0.01)
 
 
+@pytest.mark.parametrize("red", [None, "lin_rec709_scene", "lin_ap1_scene"])
+def test_a_background_that_states_another_space_is_converted(shot_of: ShotOf, red: str | None) -> None:
+    shot = shot_of((1,))
+    sky = shot.folder / "sky.exr"
+    like = replace(header(64, 48, 1), colour=ColourHints(interop_id=red or ""))
+    write_rgb(str(sky), np.broadcast_to(np.float32([1, 0, 0]), (48, 64, 3)).copy(), like=like, frame=1)
+    shot.run(comp_over=str(sky), comp=str(shot.folder / "out/c.####.exr"))
+    comp = read_plate(str(shot.folder / "out/c.0001.exr"), frame=1).pixels
+    expected = [0.613, 0.070, 0.021] if red == "lin_rec709_scene" else [1, 0, 0]
+    assert comp[0, 0] == pytest.approx(expected, abs=2e-3)
+
+
 def test_a_composite_without_background_is_refused_before_the_first_frame(shot_of: ShotOf) -> None:
     shot = shot_of((1, 2))
     comp = str(shot.folder / "out/c.####.exr")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from mattebridge.errors import OutputExists
 from mattebridge_server.engine import local
 from mattebridge_server.engine.shelf import Shelf, parse_device
 from mattebridge_server.models.base import Window
+from mattebridge_server.pipeline.keys import FileDigests
 
 from .conftest import SmallShot
 
@@ -101,3 +103,13 @@ def test_a_model_that_had_to_leave_the_device_still_knows_its_windows() -> None:
         list(model.run(_Still(), {}, lambda _: None))
         shelf.unload()
     assert (model.counters().windows_computed, model.counters().windows_reused) == (1, 1)
+
+
+def test_a_plate_replaced_under_its_old_date_is_another_plate(tmp_path: Path) -> None:
+    path = tmp_path / "plate.exr"
+    path.write_bytes(b"before")
+    digests, times = FileDigests(), path.stat()
+    first = digests.of(path)
+    path.write_bytes(b"after!")
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert digests.of(path) != first
