@@ -18,6 +18,8 @@ from .requests import PlanSource, plan_bytes
 SETTLED = ("look", "mask_invert", "mask_fit")
 SPELLED = ("plate_space", "mask_channel")
 """What a plan has settled besides parameters and range; the latter may be spelled in several ways."""
+WORDS = {True: ("on", "yes", "true", "1"), False: ("off", "no", "false", "0")}
+"""How else a parameter may be written that is on or off."""
 LEFT_OUT = ("kind", "out", "overwrite", "priority", "label", "queue_timeout_s", "run_timeout_s")
 """What belongs to the job that made the plan, not to the jobs that obey it."""
 
@@ -57,6 +59,8 @@ def agreed_plan(request: JobRequest, plan: PlanSource) -> bytes:
 
 def _agree(name: str, stated: object, settled: object, asked: object) -> None:
     known = [value for value in (settled, asked) if value is not None]
+    if isinstance(settled, bool) and str(stated).lower() in WORDS[settled]:
+        return
     if known and stated not in known:
         raise PlanError(
             f"the {name.replace('_', ' ')} is {stated}, the plan was made with {known[-1]}",

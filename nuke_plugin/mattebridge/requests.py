@@ -21,7 +21,9 @@ from .sequence import Sequence
 
 PlanSource = Union[str, bytes, Mapping[str, Any], "os.PathLike[str]", None]
 
-PATH_FIELDS = ("plate", "mask", "out", "core", "garbage", "fgr", "comp_over", "comp", "cleanplate")
+READ_FIELDS = ("plate", "mask", "core", "garbage", "comp_over")
+WRITE_FIELDS = ("out", "fgr", "comp", "cleanplate")
+PATH_FIELDS = (*READ_FIELDS, *WRITE_FIELDS)
 CHOICES = {
     "delivery": ("files", "exr", "planes"),
     "priority": ("interactive", "batch"),
@@ -69,27 +71,38 @@ def make_request(**fields: Any) -> JobRequest:
 def _next_version(given: Mapping[str, Any]) -> dict[str, str]:
     """The results' paths with ``{version}`` settled: the server does not see the disk that they will lie on."""
     view = str(given.get("view") or "")
-    found = {name: Sequence.parse(given[name]) for name in ("out", "fgr", "comp", "cleanplate") if given.get(name)}
+    found = {name: Sequence.parse(given[name]) for name in WRITE_FIELDS if given.get(name)}
     found = {name: sequence for name, sequence in found.items() if sequence.has_version}
     version = max((sequence.next_version(view) for sequence in found.values()), default=0)
     return {name: str(sequence.with_version(version)) for name, sequence in found.items()}
 
 
 def _keep_inputs(given: Mapping[str, Any]) -> None:
-    """Raises `UsageError` for a result that would be written over what is sent: the server cannot see that."""
+    """Raises `UsageError` for a result that would be written over what is sent, or over another result, however its
+    name is spelled: the server cannot see that. Links of single files are not followed.
+    """
+    view, plate = str(given.get("view") or ""), given.get("plate")
+    frames, shot = (_range_text(given.get(name)) for name in ("frames", "shot"))
+    there = Sequence.parse(plate).existing(view) if plate and not (frames or shot) else FrameSet()
+    read = FrameSet.parse(shot or frames) if shot or frames else there
+    taken: dict[str, str] = {}
+    for name in (*READ_FIELDS, *WRITE_FIELDS):
+        wanted = FrameSet.parse(frames) if frames and name in WRITE_FIELDS else read
+        files = _real_files(Sequence.parse(given[name]), wanted, view) if given.get(name) else set()
+        for file in files if name in WRITE_FIELDS else ():
+            if file in taken:
+                raise UsageError(
+                    f"{name} would be written over the {taken[file]}",
+                    file=file,
+                    remedy="Write to another folder or name.",
+                )
+        taken.update(dict.fromkeys(files, name))
 
-    def real(name: str) -> str:
-        folder, base = os.path.split(str(given[name]))
-        return os.path.join(os.path.realpath(folder), base)
 
-    read = {real(name): name for name in ("plate", "mask", "core", "garbage", "comp_over") if given.get(name)}
-    for name in ("out", "fgr", "comp", "cleanplate"):
-        if given.get(name) and real(name) in read:
-            raise UsageError(
-                f"{name} would be written over the {read[real(name)]}",
-                file=given[name],
-                remedy="Write to another folder or name.",
-            )
+def _real_files(sequence: Sequence, frames: FrameSet, view: str) -> set[str]:
+    """The files of a sequence, the links of its folder followed."""
+    folder = os.path.realpath(os.path.split(sequence.path(0, view))[0])
+    return {os.path.join(folder, os.path.split(sequence.path(frame, view))[1]) for frame in frames}
 
 
 def check_request(request: JobRequest) -> None:

@@ -13,7 +13,7 @@ from mattebridge.errors import UsageError
 from mattebridge.messages import PromptInfo
 
 KINDS = {"subject": 1.0, "background": 0.0}
-_LAYER = re.compile(r"[A-Za-z_]\w*\Z")
+_LAYER = re.compile(r"[A-Za-z]\w*\Z", re.ASCII)
 
 
 def layer_name(text: str) -> str:

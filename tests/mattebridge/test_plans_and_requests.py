@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mattebridge.errors import PlanError
+from mattebridge.errors import PlanError, UsageError
 from mattebridge.plan_file import agreed_plan, with_request
 from mattebridge.requests import make_request
 
@@ -67,3 +67,28 @@ def test_a_plan_that_knows_its_request_takes_the_same_spelling_again_and_no_othe
 @pytest.mark.parametrize("plan", [b"", b"[1]", b"no plan"])
 def test_what_is_no_plan_is_left_for_the_engine_to_name(plan):
     assert agreed_plan(request(), plan) == plan
+
+
+@pytest.mark.parametrize("word", ["off", "no", "False", 0, False])
+def test_a_switch_may_be_written_in_every_way_that_a_job_takes(word):
+    plan = {**PLAN, "params": {"linear_light": False}}
+    agreed_plan(request(params={"linear_light": word}), plan)
+    with pytest.raises(PlanError, match="linear light"):
+        agreed_plan(request(params={"linear_light": "on"}), plan)
+
+
+@pytest.mark.parametrize("out", ["plate.%04d.exr", "plate.@@@@.exr", "plate.%d.exr", "plate.1002.exr"])
+@pytest.mark.parametrize("frames", ["1001-1002", ""])
+def test_what_is_sent_is_not_written_over_however_it_is_spelled(tmp_path, out, frames):
+    for frame in (1001, 1002):
+        (tmp_path / f"plate.{frame}.exr").touch()
+    for fields in ({"out": out}, {"out": "alpha.####.exr", "fgr": out}):
+        paths = {name: tmp_path / text for name, text in {"plate": "plate.####.exr", **fields}.items()}
+        with pytest.raises(UsageError, match="over the plate"):
+            make_request(**paths, frames=frames, delivery="exr", overwrite=True)
+
+
+def test_two_results_need_two_names(tmp_path):
+    paths = dict.fromkeys(("out", "fgr"), tmp_path / "a.####.exr")
+    with pytest.raises(UsageError, match="fgr would be written over the out"):
+        make_request(plate=tmp_path / "plate.####.exr", **paths, frames="1", delivery="exr")

@@ -10,7 +10,7 @@ from mattebridge.messages import JobRequest
 from ..models.auto import AUTO, FALLBACK, Host, choose
 from ..models.base import ModelCard
 from ..models.licences import check_allowed
-from ..pipeline.finish import FILLER
+from ..pipeline.finish import CLEAN_PLATE, FILLER
 from ..pipeline.glance import glance_at_masks
 from ..pipeline.params import card_params
 from ..pipeline.plan import ShotPlan
@@ -37,18 +37,16 @@ def settle_model(request: JobRequest, shelf: Shelf, site: Site, plan: ShotPlan |
     policy = site.licences
     if plan is not None:
         request = replace(request, precision=request.precision or plan.precision)
-    for helper in _helpers(request):
-        check_allowed(shelf.registry.get(helper).card, policy)
-    if request.cleanplate and request.kind != "plan":  # the last step of a frame: too late to find that it is missing
-        shelf.require_installed(shelf.registry.get(FILLER).card)
     if request.model == AUTO and plan is not None:
         request = replace(request, model=plan.model, preset=plan.preset)
     why = ""
     if request.model == AUTO:
+        _usable_helpers(replace(request, model=FALLBACK), shelf, policy)  # before the masks are looked at
         chosen = _automatic(request, shelf, policy)
         request, why = chosen.request, chosen.why
     card = shelf.registry.get(request.model).card
     check_allowed(card, policy)
+    helpers = _usable_helpers(request, shelf, policy)
     may_change = request.fallback and plan is None and request.model != FALLBACK
     try:
         shelf.require_installed(card)
@@ -57,7 +55,7 @@ def settle_model(request: JobRequest, shelf: Shelf, site: Site, plan: ShotPlan |
             raise
         return _lighter(request, error.message, shelf, policy)
     try:
-        shelf.need_fits(request.model, request.precision, request.preset, _helpers(request))
+        shelf.need_fits(request.model, request.precision, request.preset, helpers)
     except OutOfMemory as error:
         if not may_change:
             raise
@@ -75,8 +73,9 @@ def smaller_canvas(request: JobRequest, shelf: Shelf) -> JobRequest | None:
 
 
 def _largest_fitting(request: JobRequest, shelf: Shelf) -> JobRequest | None:
+    helpers = _helpers(request, shelf.registry.get(request.model).card)
     for preset in _smaller_presets(request, shelf):
-        if preset in shelf.fitting_presets(request.model, request.precision, _helpers(request)):
+        if preset in shelf.fitting_presets(request.model, request.precision, helpers):
             return replace(request, preset=preset)
     return None
 
@@ -89,10 +88,24 @@ def _smaller_presets(request: JobRequest, shelf: Shelf) -> list[str]:
     return [one.name for one in sorted(smaller, key=lambda one: -one.canvas_pixels)]
 
 
-def _helpers(request: JobRequest) -> tuple[str, ...]:
-    """Models that the job runs besides its own: the tracker that makes its masks, the filler of its clean plate."""
+def _helpers(request: JobRequest, card: ModelCard) -> tuple[str, ...]:
+    """Models that the job runs besides its own: the tracker that makes its masks, the filler of its clean plate.
+
+    A model that follows a shot takes prompts itself, and one that makes clean plates needs no filler.
+    """
     tracker = request.fill or (DEFAULT_TRACKER if request.prompts else "")
-    return tuple(filter(None, (tracker, FILLER if request.cleanplate else "")))
+    fills = bool(request.cleanplate) and CLEAN_PLATE not in card.outputs
+    return tuple(filter(None, (tracker if card.temporal != "shot" else "", FILLER if fills else "")))
+
+
+def _usable_helpers(request: JobRequest, shelf: Shelf, policy: LicencePolicy) -> tuple[str, ...]:
+    """Raises `LicenceRefused`, and `ModelNotInstalled` for the filler: a frame's last step is too late to miss it."""
+    helpers = _helpers(request, shelf.registry.get(request.model).card)
+    for helper in helpers:
+        check_allowed(shelf.registry.get(helper).card, policy)
+    if FILLER in helpers and request.kind != "plan":
+        shelf.require_installed(shelf.registry.get(FILLER).card)
+    return helpers
 
 
 def _automatic(request: JobRequest, shelf: Shelf, policy: LicencePolicy) -> Chosen:
@@ -121,4 +134,6 @@ def _at_precision(card: ModelCard, precision: str, shelf: Shelf) -> ModelCard:
 
 def _lighter(request: JobRequest, why: str, shelf: Shelf, policy: LicencePolicy) -> Chosen:
     check_allowed(shelf.registry.get(FALLBACK).card, policy)
-    return Chosen(replace(request, model=FALLBACK, params={}, preset="", precision=""), f"{FALLBACK} instead: {why}")
+    lighter = replace(request, model=FALLBACK, params={}, preset="", precision="")
+    _usable_helpers(lighter, shelf, policy)
+    return Chosen(lighter, f"{FALLBACK} instead: {why}")

@@ -85,7 +85,8 @@ def make_bundle(shot: FarmShot, folder: Path, choices: Choices) -> Bundle:
 
 def job_spec(shot: FarmShot, choices: Choices) -> JobSpec:
     """What the template will say about this shot. Raises `UsageError`, and `InputError` for an output over an input."""
-    resolve_inputs(replace(shot.request, frames=str(shot.frames)), shot.plan.frames)  # refuses names that clash
+    request = replace(shot.request, frames=str(shot.frames))
+    resolve_inputs(request, shot.plan.frames, elsewhere=True)  # refuses names that clash
     if choices.device and not re.fullmatch(DEVICE, choices.device):
         raise UsageError(f"a device is cpu:N or cuda:N, not {choices.device!r}")
     needs = worker_needs(shot, choices)

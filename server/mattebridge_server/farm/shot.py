@@ -17,13 +17,10 @@ from mattebridge.config_digest import BUILTIN_SCHEME, NUKE_DEFAULT
 from mattebridge.errors import PlanError, UsageError
 from mattebridge.frames import FrameSet
 from mattebridge.messages import JobRequest
-from mattebridge.requests import make_request
+from mattebridge.requests import READ_FIELDS, WRITE_FIELDS, make_request
 from mattebridge.sequence import Sequence
 
 from ..pipeline.plan import ShotPlan, parse_plan
-
-READ_FIELDS = ("plate", "mask", "core", "garbage", "comp_over")
-WRITE_FIELDS = ("out", "fgr", "comp", "cleanplate")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ its chunk ran is found. It changes nothing; what it finds is repaired by running
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from ..media.source import open_source
 from ..metrics.seam import Seam, frame_changes, seam_from_changes
 from ..pipeline.inputs import ShotInputs, resolve_inputs
 from ..pipeline.keys import FileDigests, FrameKeys
-from ..pipeline.outputs import role_key
+from ..pipeline.outputs import FILL_ATTRIBUTE, role_key
 from .chunking import evened_chunks
 from .shot import FarmShot
 
@@ -119,7 +119,7 @@ class _Look:
         with open_source(str(path), frame) as source:
             own = source.header().own
             pixels = source.read(list(source.channels))
-        self._check_origin(role, frame, path, own.get(OWN_PREFIX + "key", ""), own.get(OWN_PREFIX + "plan", ""))
+        self._check_origin(role, frame, path, own)
         self._found.profiles.add(own.get(OWN_PREFIX + "profile", ""))
         if not np.isfinite(pixels).all():
             raise FrameError(f"the {role} of frame {frame} is not finite", file=str(path), frame=frame)
@@ -127,11 +127,13 @@ class _Look:
             raise FrameError(f"the alpha of frame {frame} leaves 0 to 1", file=str(path), frame=frame)
         return pixels
 
-    def _check_origin(self, role: str, frame: int, path: Path, key: str, plan: str) -> None:
-        if plan != self._plan_digest:
+    def _check_origin(self, role: str, frame: int, path: Path, own: Mapping[str, str]) -> None:
+        if own.get(OWN_PREFIX + "plan", "") != self._plan_digest:
             raise FrameError(f"the {role} of frame {frame} was made from another plan", file=str(path), frame=frame)
         extra = self._digest("background", frame) if role == "comp" else ""
-        if self._whole and key != role_key(self._keys.of(frame), role, extra):
+        if role == "cleanplate":  # whatever filled it says so itself, and is a part of the key
+            extra = own.get(OWN_PREFIX + FILL_ATTRIBUTE, "")
+        if self._whole and own.get(OWN_PREFIX + "key", "") != role_key(self._keys.of(frame), role, extra):
             raise FrameError(
                 f"the {role} of frame {frame} was made from other plates or masks than are there now",
                 file=str(path),

@@ -71,21 +71,20 @@ def _download(url: str, path: Path, bar: Any) -> None:
     content = hashlib.sha256((metadata.etag or url).encode()).hexdigest()[:16]
     partial = path.with_name(f"{path.name}.{content}.partial")
     with FileLock(f"{partial}.lock"):
-        if path.exists():  # another pull has fetched it meanwhile
-            return
-        with partial.open("ab") as stream:
-            http_get(
-                metadata.location,
-                stream,
-                resume_size=stream.tell(),
-                headers=headers,
-                expected_size=metadata.size,
-                displayed_filename=path.name,
-                tqdm_class=bar,
-            )
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(partial, path)
+        if not path.exists():  # another pull may have fetched it meanwhile
+            with partial.open("ab") as stream:
+                http_get(
+                    metadata.location,
+                    stream,
+                    resume_size=stream.tell(),
+                    headers=headers,
+                    expected_size=metadata.size,
+                    displayed_filename=path.name,
+                    tqdm_class=bar,
+                )
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(partial, path)
     Path(f"{partial}.lock").unlink(missing_ok=True)
 
 

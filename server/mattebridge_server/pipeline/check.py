@@ -160,7 +160,7 @@ class _Check:
             self._found.facts |= {"canvas_width": width, "canvas_height": height, "gain_stops": shot.plan.gain_stops}
 
     def _masks(self) -> None:
-        seen = glance_at_masks(self._request)
+        seen = glance_at_masks(self._request, self._inputs)
         self._found.warnings += [finding.message for finding, _ in summed_up(seen.findings)]
         if seen.feature_px < float("inf"):
             self._found.facts["feature_px"] = round(seen.feature_px)

@@ -18,7 +18,7 @@ from ..media import Plate, place, write_alpha, write_planes, write_rgb
 from ..models.base import FrameResult, Model, ModelCard
 from .colour import config_label, convert, is_scene_linear, stated_space
 from .inputs import PLANES_SUFFIX, WRITE_ROLES, ShotInputs
-from .outputs import KEY_ATTRIBUTE, SHOT_ATTRIBUTE, Outputs, role_key
+from .outputs import FILL_ATTRIBUTE, KEY_ATTRIBUTE, SHOT_ATTRIBUTE, Outputs, role_key
 from .params import resolve_params
 from .planner import Shot
 from .prepare import StillWindow
@@ -99,9 +99,8 @@ class Finisher:
         for role in self.roles:
             path = str(self._outputs.path(role, finished.frame))
             about = {**self._about, KEY_ATTRIBUTE: role_key(key, role, self.extra(role, finished.frame))}
-            if role == "cleanplate" and self._card.name != FILLER:
-                filler = self._model_of(FILLER)
-                about |= {"fillModel": filler.digest(), "fillLicence": filler.card.licence}
+            if role == "cleanplate" and (filler := self._filler()) is not None:
+                about |= {FILL_ATTRIBUTE: filler.digest(), "fillLicence": filler.card.licence}
             with self._stages.measure("write"):
                 if path.endswith(PLANES_SUFFIX):
                     image = finished.alpha if role == "alpha" else finished.colours[role]
@@ -121,7 +120,12 @@ class Finisher:
         """What a role's pixels hang on besides the frame's key."""
         if role == "comp":
             return self._store.digest("background", frame)
-        return self._model_of(FILLER).digest() if role == "cleanplate" else ""
+        filler = self._filler() if role == "cleanplate" else None
+        return filler.digest() if filler is not None else ""
+
+    def _filler(self) -> Model | None:
+        """Who makes the clean plate; None where the job's own model does."""
+        return None if CLEAN_PLATE in self._card.outputs else self._model_of(FILLER)
 
     # -- stages ------------------------------------------------------------------------------------------------
 

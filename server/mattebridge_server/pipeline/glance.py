@@ -24,9 +24,12 @@ Told = Callable[[int], None]
 NOTHING = Preflight(findings=(), feature_px=float("inf"))
 
 
-def glance_at_masks(request: JobRequest) -> Preflight:
-    """Preflight over pairs of frames at fixed fractions of the shot: quick. Raises what reading raises."""
-    inputs = resolve_inputs(request)
+def glance_at_masks(request: JobRequest, inputs: ShotInputs | None = None) -> Preflight:
+    """Preflight over pairs of frames at fixed fractions of the shot: quick. Raises what reading raises.
+
+    ``inputs``: what the request was resolved to, where that was done.
+    """
+    inputs = inputs or resolve_inputs(request)
     at = range(len(inputs.shot))
     return _look(inputs, request, sorted(_pairs(at)), _no_news)
 

@@ -23,6 +23,8 @@ _LAYER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _BEYOND = 1.0
 """How far outside the display window a prompt may lie, in its widths: overscan, not pixels taken for fractions."""
 
+_ASKED_ONE_BY_ONE = 8
+
 READ_ROLES = ("plate", "mask", "core", "garbage", "background")
 WRITE_ROLES = ("alpha", "fgr", "comp", "cleanplate")
 PLANES_SUFFIX = ".planes"
@@ -74,10 +76,11 @@ class ShotInputs:
         return frozenset(role for role, sequence in self.sequences.items() if not sequence.has_frame)
 
 
-def resolve_inputs(request: JobRequest, shot: str = "") -> ShotInputs:
+def resolve_inputs(request: JobRequest, shot: str = "", *, elsewhere: bool = False) -> ShotInputs:
     """Sequences and ranges of a request; ``shot`` (from a frozen plan) overrides the request's.
 
-    Raises `UsageError` for ranges and patterns that make no sense, `MissingFrames` when the plate has no frames.
+    ``elsewhere``: another machine will read and write them, maybe one of another platform. Raises `UsageError` for
+    ranges and patterns that make no sense, `MissingFrames` when the plate has no frames.
     """
     given = {
         "plate": request.plate,
@@ -96,7 +99,7 @@ def resolve_inputs(request: JobRequest, shot: str = "") -> ShotInputs:
     if request.kind == "matte" and "alpha" not in sequences:
         raise UsageError("no output was given", remedy="Name it: --out PATH.")
     for role, text in given.items():
-        if text and not Path(text).is_absolute():
+        if text and not elsewhere and not Path(text).is_absolute():
             raise UsageError(f"the {role} has no absolute path: {text}", file=text, remedy="Name it from the root on.")
     frames = FrameSet.parse(request.frames) if request.frames else _found(sequences["plate"], request.view)
     whole = FrameSet.parse(shot or request.shot) if (shot or request.shot) else frames
@@ -220,15 +223,29 @@ def check_names(inputs: ShotInputs) -> None:
 
 def _real_names(inputs: ShotInputs, roles: tuple[str, ...], frames: tuple[int, ...]) -> dict[str, str]:
     """Each file, its folder's links followed, and its role. A result replaces a link; a plate is what a link names."""
-    folders: dict[str, str] = {}
+    real: dict[str, str] = {}
     names: dict[str, str] = {}
     for role in roles:
+        folders: dict[str, set[str]] = {}
         for frame in frames if role in inputs.sequences else ():
-            path = str(inputs.path(role, frame))
-            folder, name = os.path.split(path)
-            if folder not in folders:
-                folders[folder] = os.path.realpath(folder)
-            names.setdefault(os.path.join(folders[folder], name), role)
-            if role in READ_ROLES and os.path.islink(path):  # noqa: PTH114 - Path raises for a name too long
-                names.setdefault(os.path.realpath(path), role)
+            folder, name = os.path.split(str(inputs.path(role, frame)))
+            folders.setdefault(folder, set()).add(name)
+        for folder, found in folders.items():
+            if folder not in real:
+                real[folder] = os.path.realpath(folder)
+            for name in found:
+                names.setdefault(os.path.join(real[folder], name), role)
+            for name in _links(folder, found) if role in READ_ROLES else ():
+                names.setdefault(os.path.realpath(os.path.join(folder, name)), role)
     return names
+
+
+def _links(folder: str, names: set[str]) -> list[str]:
+    """Which of ``names`` are links; many by one listing, because a slow disk takes its time for every question."""
+    if len(names) > _ASKED_ONE_BY_ONE:
+        try:
+            with os.scandir(folder) as entries:
+                return [entry.name for entry in entries if entry.name in names and entry.is_symlink()]
+        except (OSError, ValueError):
+            pass  # a folder that may be searched and not listed
+    return [name for name in names if os.path.islink(os.path.join(folder, name))]  # noqa: PTH114 - Path raises

@@ -22,14 +22,17 @@ from mattebridge.sequence import Sequence
 from ..media import OWN_PREFIX, read_attributes
 from .inputs import WRITE_ROLES, ShotInputs, check_names, exists
 
-KEY_ATTRIBUTE, SHOT_ATTRIBUTE = "key", "shot"
+KEY_ATTRIBUTE, SHOT_ATTRIBUTE, FILL_ATTRIBUTE = "key", "shot", "fillModel"
+ROLE_VERSIONS = {"comp": "2", "cleanplate": "2"}
+"""How a role's pixels come from a frame's alpha: raised where they change, so that earlier results are not kept."""
 
 FrameKey = Callable[[int], str]
 
 
 def role_key(key: str, role: str, extra: str = "") -> str:
     """The key of one of a frame's results; the alpha's is the frame's key itself."""
-    return key if role == "alpha" else hashlib.sha256(f"{key}\n{role}\n{extra}".encode()).hexdigest()
+    version = ROLE_VERSIONS.get(role, "")
+    return key if role == "alpha" else hashlib.sha256(f"{key}\n{role}{version}\n{extra}".encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -72,10 +75,12 @@ def resolve_outputs(
     current = _at_version(inputs, roles, version or 1) if versioned else inputs
     fresh, stale = _examine(current, roles, key_of, extra_of, mine)
     if not stale or overwrite:
+        check_names(current)
         return Outputs(current, frozenset(fresh), version or int(versioned))
     if not versioned:
         raise _in_the_way(inputs, stale)
     following = _at_version(inputs, roles, version + 1)
+    check_names(following)  # only now: an earlier version may well be what this one is made from
     for frame in fresh:
         for role in roles:
             _carry_over(current.path(role, frame), following.path(role, frame), frame)
@@ -149,9 +154,7 @@ def _at_version(inputs: ShotInputs, roles: Iterable[str], version: int) -> ShotI
     chosen: dict[str, Sequence] = dict(inputs.sequences)
     for role in roles:
         chosen[role] = chosen[role].with_version(version)
-    at = replace(inputs, sequences=chosen)
-    check_names(at)
-    return at
+    return replace(inputs, sequences=chosen)
 
 
 def _carry_over(source: Path | None, target: Path | None, frame: int) -> None:

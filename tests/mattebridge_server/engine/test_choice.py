@@ -237,3 +237,17 @@ def test_a_helper_that_does_not_fit_beside_the_jobs_own_model_is_not_told_to_wai
     with shelf.in_use("large"), pytest.raises(OutOfMemory) as caught:
         shelf.get("helper")
     assert "Wait" not in caught.value.remedy and "beside large" in caught.value.remedy
+
+
+def test_a_model_that_does_a_helpers_work_itself_needs_no_helper(tmp_path: Path) -> None:
+    class Tracker(Identity):
+        card = replace(Identity.card, name="tracker", temporal="shot", outputs=("alpha", "clean_plate"))
+
+        def memory_need(self, canvas: Canvas, frames: int, precision: str) -> int:
+            return 5
+
+    classes = {**load_registry().classes, "tracker": Tracker}
+    shelf = Shelf(Device("cuda", 0, 2, 40), (tmp_path,), Registry(classes, {}), budget_bytes=6)
+    prompts = (PromptInfo(frame=1, points=(0.5, 0.5, 1.0)),)
+    request = job(model="tracker", mask="", prompts=prompts, cleanplate="/out/c.####.exr")
+    assert settle(request, shelf)[0] == "tracker"

@@ -151,3 +151,9 @@ def test_openjd_maps_the_folders_of_a_shot_that_lies_elsewhere_on_the_worker(sho
     ran = here.openjd(bundle, "--step", "Verify", "--run-dependencies", "--path-mapping-rules", mapping)
     assert ran.returncode == 0, ran.stdout[-3000:]
     assert len(list((there / "farm").glob("alpha.*.exr"))) == 4
+
+
+@pytest.mark.parametrize("root", ["P:\\show\\", r"\\filer\show" + "\\"])
+def test_a_bundle_may_be_made_for_machines_of_another_platform(root: str) -> None:
+    paths = {name: f"{root}{name}.####.exr" for name in ("plate", "out")}
+    assert set(job_spec(shot(**paths), Choices()).folders.values()) == {root[:-1]}

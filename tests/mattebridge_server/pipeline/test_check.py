@@ -113,3 +113,14 @@ def test_a_tracker_needs_its_mask_on_any_frame_of_the_shot(shot_of: ShotOf, chec
     for frame in (2, 3):
         shot.path("mask", frame).unlink()
     assert codes(check(shot.request(model="sam2", frames="3", shot="1-3"))) == []
+
+
+def test_a_chunk_under_a_plan_may_be_prompted_anywhere_in_the_plans_shot(
+    shot_of: ShotOf, check: Callable[..., JobChecked]
+) -> None:
+    shot = shot_of(range(1, 9))
+    plan = str(shot.run(kind="plan", model="edge").facts["plan"]).encode()
+    shot.path("mask", 2).unlink()
+    click = (PromptInfo(8, "A", points=(0.5, 0.5, 1.0)),)
+    assert codes(check(shot.request(model="edge", frames="1-4", prompts=click), plan)) == []
+    assert codes(check(shot.request(model="edge", frames="1-4", prompts=click))) == ["USAGE"]

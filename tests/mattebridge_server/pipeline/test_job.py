@@ -205,6 +205,34 @@ def test_an_output_can_never_be_an_input(shot_of: ShotOf) -> None:
         shot.run("out/a.exr")
 
 
+def test_a_version_may_be_made_from_the_one_before(shot_of: ShotOf) -> None:
+    shot = shot_of(range(1, 4))
+    out = "{version}/a.####.exr"
+    shot.run(out)
+    before = {path: path.read_bytes() for path in (shot.folder / "v001").iterdir()}
+    for role, version in (("mask", 2), ("core", 3)):
+        done = shot.run(out, mask_invert=True, **{role: str(shot.folder / "v001/a.####.exr")})
+        assert (done.written, done.facts["version"]) == (3, version)
+    with pytest.raises(InputError, match="written over the core"):
+        shot.run("v001/a.####.exr", core=str(shot.folder / "v001/a.####.exr"), overwrite=True)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_links_among_many_files_are_found_by_one_listing(shot_of: ShotOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    shot = shot_of(range(1, 21))
+    target = shot.folder / "out/a.0002.exr"
+    target.parent.mkdir()
+    shot.path("plate", 15).rename(target)
+    shot.path("plate", 15).symlink_to(target)
+
+    def asked(path: str) -> bool:
+        raise AssertionError(f"a question of its own for {path}")
+
+    monkeypatch.setattr(os.path, "islink", asked)
+    with pytest.raises(InputError, match="written over the plate"):
+        shot.run(frames="2", shot="1-20", overwrite=True)
+
+
 @pytest.mark.parametrize("out", ["link/plate.####.exr", "plate/plate.0002.exr", "plate/{version}/plate.####.exr"])
 def test_an_output_is_no_input_by_another_name_either(shot_of: ShotOf, out: str) -> None:
     shot = shot_of(range(1, 4))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,15 @@ import numpy as np
 import pytest
 
 from mattebridge.errors import MissingFrames, ModelNotInstalled, UsageError
+from mattebridge.frames import FrameSet
 from mattebridge.messages import Done, PromptInfo, Warning_
 from mattebridge_server.engine import local
 from mattebridge_server.engine.shelf import Shelf
+from mattebridge_server.farm.shot import with_paths
+from mattebridge_server.farm.verify import verify
 from mattebridge_server.media import OWN_PREFIX, read_header, read_plate, write_alpha, write_rgb
+from mattebridge_server.models.base import FrameResult, Window
+from mattebridge_server.models.identity import Identity
 from mattebridge_server.models.lama import LaMa
 from mattebridge_server.models.registry import Registry, load_registry
 
@@ -162,3 +168,35 @@ def test_a_clean_plate_without_its_model_is_refused_before_anything_is_made(
     finally:
         away.rename(there)
     assert not (tmp_path / "shot/out").exists()
+
+
+def test_a_clean_plate_of_the_jobs_own_model_is_not_said_to_be_lamas(
+    run: Callable[..., tuple[SmallShot, Done]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Own(Identity):
+        card = replace(Identity.card, name="own", outputs=("alpha", "clean_plate"))
+
+        def run(self, window: Window, params: Any, checkpoint: Any) -> Iterator[FrameResult]:
+            for result in super().run(window, params, checkpoint):
+                yield replace(result, foreground=np.full((96, 128, 3), 0.5, np.float32))
+
+    registry = Registry({**load_registry().classes, "own": Own}, {})
+    monkeypatch.setattr(local, "Shelf", lambda device, folders: Shelf(device, (tmp_path,), registry))
+    path = tmp_path / "shot/out/clean.####.exr"
+    shot, _ = run(model="own", precision="", cleanplate=str(path))
+    clean = tmp_path / "shot/out/clean.0002.exr"
+    assert not any("fill" in name for name in read_header(str(clean), frame=2).own)
+    subject = shot.alpha("out/a.####.exr", 2) > 0
+    assert (read_plate(str(clean), frame=2).pixels[subject] == 0.5).all()
+
+
+def test_a_farms_last_look_finds_clean_plates_right(run: Callable[..., tuple[SmallShot, Done]], tmp_path: Path) -> None:
+    clean = str(tmp_path / "shot/out/clean.####.exr")
+    shot, done = run(kind="plan", model="edge", precision="")
+    asked = shot.request()
+    paths = {"plate": asked.plate, "mask": asked.mask, "out": asked.out, "cleanplate": clean}
+    farm = with_paths(str(done.facts["plan"]).encode(), paths)
+    run(model="edge", precision="", cleanplate=clean)
+    assert verify(farm, FrameSet([1, 2, 3]), 0, lambda _: None).problems == {}
+    shot.write_mask(2, 60, 40, 9)
+    assert 2 in verify(farm, FrameSet([1, 2, 3]), 0, lambda _: None).problems
