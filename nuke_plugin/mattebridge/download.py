@@ -139,6 +139,9 @@ class Downloader:
             except MatteBridgeError as error:
                 self._fail(error)
                 return
+            except Exception as error:  # of the caller's own function: the job must not wait for a dead thread
+                self._fail(OutputFailed(f"the result could not be taken: {type(error).__name__}: {error}"))
+                return
 
     def _part(self, give: Give, blob: bytes, epoch: int) -> None:
         which = (give.role, give.frame)

@@ -1,8 +1,8 @@
 """How a client finds the server that this user runs on this host: one small JSON file in the runtime folder.
 
 The server writes it when its socket is bound and removes it when it stops. A server that was killed leaves it behind,
-so a reader asks whether the process is alive before it believes the file; the boot id in WELCOME settles the rest (the
-process id may have been given to another program).
+so a reader asks whether the process is alive, and whether somebody listens there (the process id may have been given to
+another program), before it believes the file; the boot id in WELCOME settles the rest.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Optional
 
 from .settings import private_folder
+
+PROBE_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,31 @@ def read_alive(runtime_dir: Path) -> Optional[Rendezvous]:
 
 
 def is_stale(rendezvous: Rendezvous) -> bool:
-    """True when the process is gone. About another host nothing can be known, so that is never stale."""
-    return rendezvous.host == socket.gethostname() and not process_alive(rendezvous.pid)
+    """True when the process is gone, or its id is another program's by now: then nobody listens at the address.
+
+    About another host nothing can be known, so that is never stale.
+    """
+    if rendezvous.host != socket.gethostname():
+        return False
+    return not (process_alive(rendezvous.pid) and _is_listened_to(rendezvous.endpoint))
+
+
+def _is_listened_to(endpoint: str) -> bool:
+    """False where the system refuses a connection; a server that is too busy to answer still listens."""
+    kind, _, place = endpoint.partition("://")
+    try:
+        if kind == "ipc":
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.settimeout(PROBE_S)
+                probe.connect(place)
+        else:
+            host, _, port = place.rpartition(":")
+            socket.create_connection((host.strip("[]"), int(port)), PROBE_S).close()
+    except (ConnectionRefusedError, FileNotFoundError):
+        return False
+    except (OSError, ValueError):
+        return True
+    return True
 
 
 def remove(runtime_dir: Path, boot_id: str) -> None:

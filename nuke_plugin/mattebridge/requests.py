@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -116,6 +117,9 @@ def check_request(request: JobRequest) -> None:
             raise UsageError(f"{name} is {getattr(request, name)!r}", remedy=f"Choose one of {', '.join(allowed[:])}.")
     for item in dataclasses.fields(request):
         _check_text(item.name, getattr(request, item.name))
+    for name in ("queue_timeout_s", "run_timeout_s"):
+        if not 0 <= getattr(request, name) < math.inf:
+            raise UsageError(f"{name} is {getattr(request, name)!r}", remedy="Give seconds; 0 is no limit.")
     for name in ("frames", "shot"):
         if getattr(request, name):
             FrameSet.parse(getattr(request, name))

@@ -129,6 +129,9 @@ class Uploader:
             except MatteBridgeError as error:
                 self._fail(error)
                 return
+            except Exception as error:  # of the caller's own mapping: the job must not wait for a dead thread
+                self._fail(FrameError(f"a picture could not be had: {type(error).__name__}: {error}"))
+                return
             if whole:
                 self._post(PutsDone(self._key), (), epoch)
 

@@ -259,3 +259,55 @@ def test_a_stalled_reader_leaves_another_client_nine_tenths_of_its_throughput(br
         if number >= 2 and any(typical(alone) >= 0.9 * typical(beside) for typical in (min, statistics.median)):
             return
     raise AssertionError(f"alone {sorted(alone)} s, beside a stalled reader {sorted(beside)} s")
+
+
+def test_a_cancel_while_pictures_come_ends_the_job_and_leaves_nothing(broker, job, folder):
+    broker.start()
+    client = broker.client()
+    data = bytes(3 * MIB)
+    for key in ("a", "b", "c"):
+        submit(client, key, frames="1001-1010", **job)
+        for frame in range(1001, 1006):
+            sha = hashlib.sha256(data).hexdigest()
+            client.send(m.Put(key, "plate", frame, f"plate.{frame}.exr", 0, len(data), sha), data)
+        assert client.ask(m.Cancel, key=key).state == "cancelled"
+        assert isinstance(client.end_of(key), m.CancelledEvent)
+    for _ in range(15):  # every part was dealt with once its credit is back
+        client.expect(m.Credit)
+    assert not list((folder / "s").rglob("plate/*"))
+
+
+def test_a_disk_that_refuses_a_picture_fails_the_job_at_once(broker, job):
+    broker.start(config={"spare_bytes": 2**60})
+    client = broker.client()
+    submit(client, "job", frames="1001-1002", **job)
+    client.send(m.Put("job", "plate", 1001, "plate.1001.exr", 0, 10, ""), b"0123456789")
+    failed = client.end_of("job")
+    assert (failed.error.code, failed.error.frame) == ("OUTPUT_FAILED", 1001)
+
+
+def test_a_picture_that_was_refused_and_not_sent_anew_fails_the_job(broker, job):
+    broker.start()
+    client = broker.client()
+    submit(client, "job", frames="1001-1002", **job)
+    upload(client, "job", [1001], b"0123456789")
+    client.send(m.Put("job", "plate", 1002, "plate.1002.exr", 0, 10, "0" * 64), b"0123456789")
+    client.send(m.PutsDone("job"))
+    failed = client.end_of("job")
+    assert (failed.error.code, failed.error.frame) == ("BAD_INPUT", 1002)
+
+
+def test_a_client_that_takes_its_job_up_twice_gets_every_result_once(broker, job):
+    broker.start()
+    client = broker.client()
+    submit(client, "job", frames="1001-1003", **job)
+    upload(client, "job", [1001, 1002, 1003], b"0123456789")
+    client.send(m.PutsDone("job"))
+    until(lambda: client.state("job") == "done")
+    again = broker.client()
+    assert again.submit("job", frames="1001-1003", **job).existing
+    again.ask(m.Resume, key="job", after=0)
+    again.send(m.Credit("job", 64 * MIB))
+    again.end_of("job")
+    again.status()  # whatever else was under way has come before this answer
+    assert [one.frame for one, _ in again.kept if isinstance(one, m.Give) and one.offset == 0] == [1001, 1002, 1003]

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -266,3 +267,47 @@ def undisturbed():
     finally:
         broker.close()
         shutil.rmtree(folder)
+
+
+def test_a_job_that_ran_before_the_crash_is_not_told_that_it_waited_too_long(broker, steps):
+    broker.start()
+    client = broker.client()
+    client.models_up()
+    client.submit("job", frames="1001-1002", queue_timeout_s=5.0, params={"steps": str(steps)})
+    started = client.expect(m.Started)
+    until(lambda: time.time() - started.at > 5.0)
+    broker.kill()
+    (steps / "go-all").touch()
+    client = broker.again().client()
+    client.ask(m.Resume, key="job", after=0)
+    assert isinstance(client.end_of("job"), m.Done)
+
+
+def test_a_job_whose_paths_mean_nothing_any_more_fails_and_holds_up_nobody(broker, steps, folder):
+    site = folder / "site.toml"
+    site.write_text('[[path_map]]\nlinux = "/mnt/p"\nwindows = ["P:/"]\n')
+    broker.start(site=str(site))
+    client = broker.client()
+    client.submit("job", plate="P:\\a\\p.####.exr", params={"steps": str(steps)})
+    client.expect(m.Started)
+    broker.kill()
+    site.write_text("")
+    (steps / "go-all").touch()
+    client = broker.again().client()
+    client.ask(m.Resume, key="job", after=0)
+    assert client.end_of("job").error.code == "PATH_REFUSED"
+    client.submit("next", params={"steps": str(steps)})
+    assert isinstance(client.end_of("next"), m.Done)
+
+
+def test_a_key_that_was_forgotten_at_a_start_can_be_used_again(broker, steps):
+    (steps / "go-all").touch()
+    broker.start(config={"keep_jobs": 2})
+    client = broker.client()
+    for key in ("a", "b", "c", "d"):
+        client.submit(key, params={"steps": str(steps)})
+        client.end_of(key)
+    assert broker.stop() == 0
+    client = broker.again().client()
+    assert not client.submit("a", params={"steps": str(steps)}).existing
+    assert isinstance(client.end_of("a"), m.Done)

@@ -109,6 +109,13 @@ def test_the_examples_of_matte_name_parameters_that_edge_has(capsys):
         [*MATTE, "--look", "nice"],
         [*MATTE, "--server", "gibberish"],
         [*MATTE, "--point", "1001:a,b"],
+        [*MATTE, "--queue-timeout", "-1"],
+        [*MATTE, "--run-timeout", "nan"],
+        ["serve", "--metrics-port", "99999"],
+        ["serve", "--idle-exit", "-1"],
+        ["serve", "--queue-jobs", "-1"],
+        ["serve", "--threads", "-3"],
+        ["serve", "--device", "gpu9"],
     ],
 )
 def test_usage_errors_end_with_2_and_a_remedy(words, environment, capsys):
@@ -262,7 +269,8 @@ def test_a_command_whose_packages_are_missing_says_what_to_install(environment, 
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-def test_the_first_ctrl_c_cancels_and_waits_and_the_second_leaves(server, story, environment):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_ctrl_c_or_sigterm_cancels_and_waits_and_the_second_leaves(server, story, environment, number):
     server.hold = True
     for presses in (1, 2):
         story.jobs.clear()
@@ -276,10 +284,10 @@ def test_the_first_ctrl_c_cancels_and_waits_and_the_second_leaves(server, story,
             server.do(lambda key=key: server.tell(server.peer_of[key], key, 0, 2))
             assert "queued" in child.stderr.readline()
             cancels = server.count(m.Cancel)
-            child.send_signal(signal.SIGINT)
+            child.send_signal(number)
             wait_until(lambda before=cancels: server.count(m.Cancel) > before, what="the cancel")
             if presses == 2:
-                child.send_signal(signal.SIGINT)
+                child.send_signal(number)
             _, err = child.communicate(timeout=20)
         finally:
             child.kill()

@@ -14,7 +14,9 @@ from mattebridge import keys, rendezvous
 from mattebridge.errors import AuthRefused, Refused, UsageError
 from mattebridge.settings import Settings, private_folder
 
-HERE = rendezvous.Rendezvous("tcp://127.0.0.1:5", "k" * 40, os.getpid(), socket.gethostname(), "1.0", "b", "0.1", 1.5)
+LISTENER = socket.create_server(("127.0.0.1", 0))
+ENDPOINT = f"tcp://127.0.0.1:{LISTENER.getsockname()[1]}"
+HERE = rendezvous.Rendezvous(ENDPOINT, "k" * 40, os.getpid(), socket.gethostname(), "1.0", "b", "0.1", 1.5)
 
 
 def test_a_pair_is_made_once_and_only_its_owner_can_read_it(tmp_path):
@@ -94,6 +96,14 @@ def test_a_server_that_was_killed_is_gone(tmp_path):
     assert _ended(child.pid), "a zombie is no server"
     assert rendezvous.read_alive(tmp_path) is None
     child.communicate()
+    assert rendezvous.read_alive(tmp_path) is None
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "ipc"])
+def test_another_program_with_the_killed_servers_process_id_is_no_server(tmp_path, scheme):
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        nobody = f"tcp://127.0.0.1:{gone.getsockname()[1]}" if scheme == "tcp" else f"ipc://{tmp_path}/server.sock"
+    rendezvous.write(tmp_path, dataclasses.replace(HERE, endpoint=nobody))
     assert rendezvous.read_alive(tmp_path) is None
 
 

@@ -214,6 +214,25 @@ def test_arrays_go_up_and_come_back_as_planes(connected, story):
     assert taken == [("alpha", 1), ("alpha", 2)] and job.results == {}
 
 
+class NotThere(dict):
+    def __getitem__(self, frame):
+        raise KeyError(f"no frame {frame} in the cache")
+
+
+@pytest.mark.parametrize("fault", ["mapping", "callback"])
+def test_a_fault_of_the_callers_own_function_ends_the_job(connected, story, fault):
+    client, _ = connected
+    story.events_for = lambda key, job: shot_events(key, [1])
+    plate, mask = {1: Planes(bytes(24), 2, 2, 3)}, {1: Planes(bytes(8), 2, 2, 1)}
+
+    def refuse(role, frame, planes):
+        raise ValueError("no room in the cache")
+
+    given = NotThere(plate) if fault == "mapping" else plate
+    with pytest.raises(FrameError if fault == "mapping" else OutputFailed, match="in the cache"):
+        client.matte(planes={"plate": given, "mask": mask}, on_result=refuse).wait(10)
+
+
 def test_planes_are_checked():
     with pytest.raises(UsageError, match="bytes"):
         Planes(b"123", 1, 1, 1)

@@ -33,7 +33,7 @@ examples:
   mattebridge matte ... --shot 1001-1100 --frames 1042 --plan shot.json   one frame that equals the range's
   mattebridge matte ... --json | jq .event                                one event per line
 
-Ctrl-C cancels the job and waits for its end; a second Ctrl-C leaves at once. Finished frames are kept.
+Ctrl-C or SIGTERM cancels the job and waits for its end; the second one leaves at once. Finished frames are kept.
 """
 PLAN_EXAMPLES = """\
 examples:
@@ -179,7 +179,7 @@ def _keep_plan(plan: bytes, where: str) -> None:
 
 
 def _ctrl_c(cancel: Callable[[], None], teller: Teller) -> AbstractContextManager[Any]:
-    """The first Ctrl-C cancels the job, the second leaves."""
+    """The first Ctrl-C or SIGTERM cancels the job, the second leaves."""
     try:
         return _Interrupts(cancel, teller)
     except ValueError:  # not the main thread: there are no signals here
@@ -190,10 +190,11 @@ class _Interrupts(AbstractContextManager["_Interrupts"]):
     def __init__(self, cancel: Callable[[], None], teller: Teller) -> None:
         self._cancel, self._teller = cancel, teller
         self._count = 0
-        self._before = signal.signal(signal.SIGINT, self._pressed)
+        self._before = {number: signal.signal(number, self._pressed) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGINT, self._before)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _pressed(self, _number: int, _frame: Optional[FrameType]) -> None:
         self._count += 1

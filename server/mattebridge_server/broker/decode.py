@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -36,14 +36,19 @@ _PRIORITIES = ("interactive", "batch")
 _KINDS_OF_REFUSAL = ("parts", "tag", "size", "decode", "value")
 
 Blobs = tuple[bytes, ...]
+Item = TypeVar("Item")
 
 
 class Malformed(Exception):
-    """Bytes that are no message of ours. ``kind`` (parts, tag, size, decode, value) labels the counter."""
+    """Bytes that are no message of ours. ``kind`` (parts, tag, size, decode, value) labels the counter.
+
+    ``request`` is the number of the request where that much could be read, so that whoever asked gets the answer.
+    """
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
         self.kind = kind
+        self.request = 0
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,11 @@ _request_decoder = msgspec.msgpack.Decoder(JobRequest)
 def decode(parts: Sequence[bytes]) -> Received:
     """The message of one multipart (without the peer's address). Raises `Malformed` and nothing else."""
     received = read_types(parts)
-    _check_values(received.message)
+    try:
+        _check_values(received.message)
+    except Malformed as error:
+        error.request = getattr(received.message, "request", 0)
+        raise
     return received
 
 
@@ -89,6 +98,17 @@ def read_types(parts: Sequence[bytes]) -> Received:
 def encode(message: Any, blobs: Sequence[bytes] = ()) -> list[bytes]:
     """The multipart of a message of ours."""
     return [TAGS[type(message)], _encoder.encode(message), *blobs]
+
+
+def fitting(items: Iterable[Item], room_bytes: int) -> tuple[Item, ...]:
+    """As many of the first items as fit in a header with so much room: a longer one is refused by whoever gets it."""
+    found: list[Item] = []
+    for item in items:
+        room_bytes -= len(_encoder.encode(item))
+        if room_bytes < 0:
+            break
+        found.append(item)
+    return tuple(found)
 
 
 def encode_request(request: JobRequest) -> bytes:

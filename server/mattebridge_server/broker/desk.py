@@ -6,6 +6,7 @@ NEED_HELLO and nothing else, whatever it sends.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -13,13 +14,16 @@ from dataclasses import dataclass, field, replace
 from mattebridge import messages as m
 from mattebridge.errors import AuthRefused, InputError, MatteBridgeError, PathRefused, ProtocolError, Refused
 
-from .decode import Malformed, Received, decode
+from .decode import Malformed, Received, decode, fitting
 from .effects import Ask, Leave, Offer, Outbox, Peer, Replay
 from .floor import Floor
 from .jobs import JobBook, Record, body_digest, error_info, public_state
 from .pixels import Pixels
 from .requests import PathBack, for_server, model_problem, through_socket
 from .session import Session, Sessions
+
+LIST_SPARE_BYTES = 32 * 1024
+"""Room in a header beside its longest list."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class About:
     pid: int
     started_at: float
     lease_s: float = 30.0
+    upload_lease_s: float = 3600.0
 
 
 @dataclass
@@ -60,6 +65,8 @@ class Desk:
         if displaced is not None:
             self.gone(now, displaced)
         session = self.sessions.heard(now, peer)
+        if session is not None:
+            session.admin = admin  # the allow-list may have changed since HELLO
         try:
             received = decode(parts)
         except Malformed as error:
@@ -67,7 +74,7 @@ class Desk:
             if session is None:
                 self.out.send(peer, self.sessions.need_hello())
             else:
-                self.out.send(peer, m.Rejected(0, error_info(ProtocolError(f"malformed message: {error}"))))
+                self.out.send(peer, m.Rejected(error.request, error_info(ProtocolError(f"malformed message: {error}"))))
             return
         message = received.message
         self.answered[type(message).__name__] += 1
@@ -133,7 +140,7 @@ class Desk:
         self.models_told()
         for key in list(self.floor.scheduler.jobs):
             record = self.book.records[key]
-            if record.leased and record.since is not None and now - record.since >= self.about.lease_s:
+            if record.since is not None and now - record.since >= self._lease_s(record):
                 record.since = None
                 self.floor.apply(self.floor.scheduler.cancel(now, key))
         for key, position in self.floor.scheduler.positions().items():
@@ -142,6 +149,12 @@ class Desk:
                 record.position = position
                 for peer in record.watchers:
                     self.out.send(peer, m.Progress(key, "queued", position=position))
+
+    def _lease_s(self, record: Record) -> float:
+        """How long a job stays that nobody follows: one without its pictures has nobody else to send them."""
+        if record.leased:
+            return self.about.lease_s
+        return self.about.upload_lease_s if record.state == "uploading" else math.inf
 
     # -- questions -------------------------------------------------------------------------------------------------
 
@@ -170,7 +183,9 @@ class Desk:
         live = [record for record in self.book.records.values() if not record.ended]
         live.sort(key=lambda record: (record.state == "uploading", positions.get(record.key, -1)))
         ended = [record for record in self.book.records.values() if record.ended] if message.finished else []
-        records = [*live[:1000], *ended[::-1][: message.limit]]
+        ended.sort(key=lambda record: record.ended_at)
+        records = [*live, *ended[::-1][: message.limit]]
+        jobs = (record.info(positions.get(record.key, 0)) for record in records)
         self.out.send(
             peer,
             m.StatusReport(
@@ -182,7 +197,7 @@ class Desk:
                 pid=self.about.pid,
                 uptime_s=round(now - self.about.started_at, 3),
                 engines=self.floor.infos(),
-                jobs=tuple(record.info(positions.get(record.key, 0)) for record in records),
+                jobs=fitting(jobs, self.limits.header_bytes - LIST_SPARE_BYTES),
             ),
         )
 
@@ -305,7 +320,7 @@ class Desk:
             public_state(record.state),
             last=record.last,
             existing=existing,
-            stored=tuple(sorted(record.stored)) if uploading else (),
+            stored=fitting(sorted(record.stored), self.limits.header_bytes - LIST_SPARE_BYTES) if uploading else (),
             credit_bytes=session.grant_uploads(key) if uploading else 0,
         )
         self.out.send(peer, accepted)

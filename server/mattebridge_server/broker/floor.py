@@ -99,7 +99,14 @@ class Floor:
 
     # -- from the desk -------------------------------------------------------------------------------------------
 
-    def enqueue(self, now: float, record: Record, age_s: float = 0.0, windows: dict[int, int] | None = None) -> None:
+    def enqueue(
+        self,
+        now: float,
+        record: Record,
+        age_s: float = 0.0,
+        windows: dict[int, int] | None = None,
+        ran: bool = False,
+    ) -> None:
         """Hand a job to the scheduler. It is told its place even if an engine takes it at once."""
         request = record.request
         instructions = self.scheduler.submit(
@@ -112,6 +119,7 @@ class Floor:
             run_timeout_s=request.run_timeout_s,
             windows=windows,
             age_s=age_s,
+            ran=ran,
         )
         if record.state == "queued":
             self.tell_place(record)

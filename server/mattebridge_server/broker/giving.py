@@ -82,14 +82,18 @@ class _Giver:
     def __init__(self, giving: Giving, peer: Peer) -> None:
         self._giving, self._peer = giving, peer
         self._rows: deque[ResultRow] = deque()
+        self._offered: set[tuple[str, int]] = set()
         self._credit = 0
         self._last: SendLast | None = None
         self._more = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def offer(self, row: ResultRow) -> None:
-        self._rows.append(row)
-        self._wake()
+        """Give a picture, once: a client that takes its job up twice on one connection has what was given."""
+        if (row.role, row.frame) not in self._offered:
+            self._offered.add((row.role, row.frame))
+            self._rows.append(row)
+            self._wake()
 
     def grant(self, add_bytes: int) -> None:
         self._credit = min(self._credit + add_bytes, CREDIT_CAP_BYTES)

@@ -26,6 +26,7 @@ from mattebridge.messages import (
     JobRequest,
     Progress,
     Queued,
+    Started,
     Warning_,
 )
 
@@ -43,7 +44,10 @@ PROGRESS_EVERY_S = 0.1
 
 @dataclass
 class Record:
-    """One job. ``since`` is when its last watcher left (loop time; None while it has one)."""
+    """One job. ``since`` is when its last watcher left (loop time; None while it has one).
+
+    ``stored`` and ``refused`` are uploaded pictures by ``role/frame``: their names, and why they were not taken.
+    """
 
     key: str
     request: JobRequest
@@ -53,10 +57,12 @@ class Record:
     user: str
     host: str
     submitted_at: float
+    ended_at: float = 0.0
     state: str = "queued"
     plan: bytes = b""
     last: int = 0
     frames_total: int = 0
+    started: bool = False
     written: set[int] = field(default_factory=set)
     kept: set[int] = field(default_factory=set)
     error: ErrorInfo | None = None
@@ -64,6 +70,7 @@ class Record:
     since: float | None = None
     stored: dict[str, str] = field(default_factory=dict)
     storing: int = 0
+    refused: dict[str, MatteBridgeError] = field(default_factory=dict)
     puts_done: bool = False
     results: dict[tuple[str, int], ResultRow] = field(default_factory=dict)
     taken: set[tuple[str, int]] = field(default_factory=set)
@@ -142,7 +149,8 @@ class JobBook:
 
     def set_state(self, record: Record, state: str) -> None:
         record.state = state
-        self.out.change(journal.set_state(record.key, state, self.wall() if state in ENDED else None))
+        record.ended_at = self.wall() if state in ENDED else 0.0
+        self.out.change(journal.set_state(record.key, state, record.ended_at if state in ENDED else None))
 
     def end(
         self,
@@ -262,6 +270,7 @@ class JobBook:
                 user=row.user,
                 host=row.host,
                 submitted_at=row.submitted_at,
+                ended_at=row.ended_at or 0.0,
                 state=row.state,
                 plan=b"" if row.ended_at is not None else row.plan,
                 last=row.last,
@@ -291,6 +300,7 @@ def error_info(error: MatteBridgeError) -> ErrorInfo:
 
 
 def _recall(record: Record, event: Any) -> None:
+    record.started = record.started or isinstance(event, Started)
     if isinstance(event, FrameDone) and not record.ended:
         (record.kept if event.kept else record.written).add(event.frame)
         record.frames_done = len(record.kept) + len(record.written)

@@ -133,8 +133,8 @@ def broker_lock(folder: Path) -> FileLock:
 
 
 def device_lock(folder: Path, device: str) -> FileLock:
-    """The lock of one of this user's devices, in the user's runtime folder."""
-    name = f"device-{device.replace(':', '-')}.lock"
+    """The lock of one of this user's devices on this host, in the user's runtime folder, which hosts may share."""
+    name = f"device-{device.replace(':', '-')}.{socket.gethostname()}.lock"
     return FileLock(folder / name)
 
 

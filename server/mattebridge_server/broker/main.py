@@ -6,7 +6,9 @@ import argparse
 import asyncio
 import contextlib
 import logging
+import math
 import os
+import re
 import secrets
 import signal
 import socket
@@ -128,6 +130,7 @@ def _folders_can_be_used() -> Iterator[None]:
 
 def configure(args: Arguments, settings: Settings) -> Config:
     """The typed configuration. Raises `UsageError` or `Refused` for what may not be."""
+    _refuse_nonsense(args)
     site_file = args.site or settings.site_file
     site_text = find_site(site_file, {})
     site = Site.parse(site_text, site_file)
@@ -209,6 +212,20 @@ def _on_signals(service: Service) -> None:
             loop.add_signal_handler(number, service.stop)
         except NotImplementedError:  # Windows
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(service.stop))
+
+
+def _refuse_nonsense(args: Arguments) -> None:
+    for flag, value, most in (
+        ("--threads", args.threads, math.inf),
+        ("--queue-jobs", args.queue_jobs, math.inf),
+        ("--idle-exit", args.idle_exit, math.inf),
+        ("--metrics-port", args.metrics_port or 0, 65535),
+    ):
+        if not 0 <= value <= most:
+            raise UsageError(f"{flag} cannot be {value:g}")
+    for device in args.device:
+        if not re.fullmatch(r"(cpu|cuda)(:\d+)?", device):
+            raise UsageError(f"a device is cpu:N or cuda:N, not {device!r}")
 
 
 def _refuse_open_door(binds: Sequence[str], site: Site, allowed: AllowList) -> None:

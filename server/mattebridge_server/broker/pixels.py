@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mattebridge import messages as m
-from mattebridge.errors import InputError, MatteBridgeError, ProtocolError
+from mattebridge.errors import InputError, MatteBridgeError, OutputFailed, ProtocolError
 
 from .effects import Forget, Grant, Outbox, Peer, StorePart, Taken
 from .floor import Floor
@@ -58,7 +58,9 @@ class Pixels:
             problem = f"a picture of {put.total_bytes} bytes is over the limit of {self.picture_bytes}"
         if problem:
             self._returned(session.peer, record.key, size)
-            raise InputError(problem, file=put.name, frame=put.frame)
+            error = InputError(problem, file=put.name, frame=put.frame)
+            record.refused.setdefault(stored_label(put), error)
+            raise error
         record.storing += 1
         self.out.do(StorePart(session.peer, put, blobs[0]))
 
@@ -72,17 +74,29 @@ class Pixels:
             return
         record.storing -= 1
         if error is not None:
-            record.puts_done = False
+            record.refused.setdefault(stored_label(put), error)
             self.out.send(peer, m.Rejected(0, error_info(error)))
         elif whole:
             self.bytes_stored += put.total_bytes
             record.stored[stored_label(put)] = put.name
+            record.refused.pop(stored_label(put), None)
             self.out.send(peer, m.Stored(put.key, put.role, put.frame))
         self._settle(now, record)
 
     def _settle(self, now: float, record: Record) -> None:
-        """Queue the job once the client said that all was sent, and all that was sent is on the disk."""
-        if record.state == "uploading" and record.puts_done and not record.storing:
+        """Queue the job once the client said that all was sent, and all that was sent is on the disk.
+
+        A picture that was refused and not sent anew would be missing without a word: the job fails with the reason. One
+        that our own disk refused will not be taken a moment later either.
+        """
+        if record.state != "uploading":
+            return
+        settled = record.puts_done and not record.storing
+        for reason in record.refused.values():
+            if settled or isinstance(reason, OutputFailed):
+                self.floor.apply(self.floor.scheduler.cancel(now, record.key, reason))
+                return
+        if settled:
             self.floor.uploaded(now, record)
 
     def _returned(self, peer: Peer, key: str, size: int) -> None:

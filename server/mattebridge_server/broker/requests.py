@@ -48,6 +48,15 @@ def for_server(request: JobRequest, site: Site) -> JobRequest:
     return replace(request, **ours) if ours != theirs else request
 
 
+def path_problem(request: JobRequest, site: Site) -> MatteBridgeError | None:
+    """Why the site has no translation for one of the job's paths; None where it has."""
+    try:
+        for_server(request, site)
+    except MatteBridgeError as error:
+        return error
+    return None
+
+
 def in_spool(request: JobRequest, spool: str, uploaded_config: bool) -> JobRequest:
     """The request with every path in the job's spool folder, ``spool/role/name``; names are kept."""
     paths: dict[str, Any] = {

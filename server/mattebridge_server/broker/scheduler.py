@@ -106,10 +106,12 @@ class Scheduler:
         run_timeout_s: float = 0.0,
         windows: dict[int, int] | None = None,
         age_s: float = 0.0,
+        ran: bool = False,
     ) -> list[Instruction]:
         """Take a job that `admit` had a place for. ``ready`` is False while its pictures are being uploaded.
 
-        ``windows`` and ``age_s`` bring back what the journal remembers: deaths by window, time since submission.
+        ``windows``, ``age_s`` and ``ran`` bring back what the journal remembers: deaths by window, time since
+        submission, and whether an engine had the job before.
         """
         if key in self.jobs:
             raise ValueError(f"job {key} is here already")
@@ -124,6 +126,7 @@ class Scheduler:
             queue_timeout_s=queue_timeout_s,
             run_timeout_s=run_timeout_s,
             windows=dict(windows or {}),
+            attempt=int(ran),
         )
         return self._assign(now)
 

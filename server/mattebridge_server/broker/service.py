@@ -260,8 +260,7 @@ class Service:
             row = effect.result
             await asyncio.to_thread(self.spool.drop_result, row.key, row.role, row.name)
         elif isinstance(effect, do.Forget):
-            self._uploads.pop(effect.key, None)
-            await asyncio.to_thread(self.spool.forget, effect.key)
+            await self._forget(effect.key)
         elif isinstance(effect, do.Leave):
             self.giving.leave(effect.peer)
             self.sockets.forget(effect.peer)
@@ -295,12 +294,20 @@ class Service:
         """Write one part of an upload; parts of one job in the order they came."""
         put, whole, fault = effect.put, False, None
         async with self._uploads.setdefault(put.key, asyncio.Lock()):
-            try:
-                whole = await asyncio.to_thread(self.spool.store, put, effect.blob)
-            except MatteBridgeError as error:
-                fault = error
+            record = self.book.records.get(put.key)
+            if record is not None and not record.ended:  # else its folder is gone, or goes now
+                try:
+                    whole = await asyncio.to_thread(self.spool.store, put, effect.blob)
+                except MatteBridgeError as error:
+                    fault = error
         self.desk.pixels.stored(self.loop.time(), effect.peer, put, len(effect.blob), whole, fault)
         self._dirty.set()
+
+    async def _forget(self, key: str) -> None:
+        """Drop the spool folder of a job that ended, after the part that is being written to it."""
+        async with self._uploads.setdefault(key, asyncio.Lock()):
+            await asyncio.to_thread(self.spool.forget, key)
+        self._uploads.pop(key, None)
 
     def _task(self, work: Coroutine[Any, Any, None]) -> None:
         task = self.loop.create_task(work)

@@ -5,6 +5,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from mattebridge import codec
 from mattebridge import messages as m
 from mattebridge_server.broker.decode import encode
 from mattebridge_server.broker.desk import About, Desk
@@ -181,6 +182,39 @@ def test_a_batch_job_has_no_lease(bench):
     for now in (10.0, 1000.0, 100_000.0):
         bench.desk.tick(now)
     assert not [one for one in bench.effects() if isinstance(one, Tell)]
+
+
+def test_a_batch_job_whose_pictures_never_come_does_not_keep_its_place_for_ever(bench):
+    submit(bench, priority="batch", delivery="exr")
+    bench.desk.gone(0.0, ANN)
+    bench.desk.tick(3599.0)
+    assert bench.book.records["job"].state == "uploading"
+    bench.desk.tick(3600.0)
+    assert bench.book.records["job"].state == "cancelled"
+
+
+def test_a_report_of_many_jobs_fits_in_a_message_the_newest_first():
+    bench = Bench(queue_jobs=2000, client_jobs=2000).ready()
+    bench.call(0.0, ANN, HELLO)
+    for number in range(1200):
+        submit(bench, key=f"job{number}", out=f"/shows/{'x' * 300}.####.exr", priority="batch")
+        bench.call(0.0, ANN, m.Cancel(1, f"job{number}"))
+        bench.engine(0.0, wire.JobEnded(key=f"job{number}", outcome="cancelled"))
+    submit(bench, key="lives")
+    (report,) = answers(bench.call(1.0, ANN, m.Status(1, True, 1000)))
+    codec.decode(encode(report))
+    assert [job.key for job in report.jobs[:3]] == ["lives", "job1199", "job1198"]
+    assert len(report.jobs) > 400
+
+
+def test_a_client_that_is_no_admin_any_more_may_not_stop_the_server(bench):
+    (refusal,) = answers(bench.call(1.0, ANN, m.Stop(1), admin=False))
+    assert refusal.error.code == "AUTH_REFUSED" and not bench.desk.stopping
+
+
+def test_a_question_with_a_value_out_of_range_is_answered_under_its_number(bench):
+    (refusal,) = answers(bench.call(0.0, ANN, m.Status(7, True, 20_000)))
+    assert (refusal.request, refusal.error.code) == (7, "PROTOCOL")
 
 
 def test_resume_sends_the_tail_then_live_events(bench):

@@ -90,9 +90,9 @@ def test_progress_is_told_ten_times_a_second_at_most(book, out):
     assert len(sent(out)) <= 10
 
 
-def test_ended_jobs_are_forgotten_beyond_the_newest_and_the_old(book, out, tmp_path):
-    config = Config(
-        state_dir=Path(tmp_path),
+def make_config(folder, **fields):
+    return Config(
+        state_dir=Path(folder),
         local="",
         keys=None,
         allowed=AllowList(""),
@@ -101,10 +101,13 @@ def test_ended_jobs_are_forgotten_beyond_the_newest_and_the_old(book, out, tmp_p
         pid=1,
         engine_command=(),
         helper_command=(),
-        log_file=Path(tmp_path),
-        keep_jobs=3,
-        keep_s=500.0,
+        log_file=Path(folder),
+        **fields,
     )
+
+
+def test_ended_jobs_are_forgotten_beyond_the_newest_and_the_old(book, out, tmp_path):
+    config = make_config(tmp_path, keep_jobs=3, keep_s=500.0)
     for index in range(5):
         record = add(book, f"ended{index}", delivery="exr" if index == 0 else "files")
         book.end(record, "done")
@@ -115,3 +118,14 @@ def test_ended_jobs_are_forgotten_beyond_the_newest_and_the_old(book, out, tmp_p
     assert [effect for effect in out.take()[1] if isinstance(effect, Forget)] == [Forget("ended0")]
     prune(config, book, 2000.0)
     assert sorted(book.records) == ["lives"]
+
+
+def test_the_job_that_ended_last_is_forgotten_last_however_early_it_came(out, tmp_path):
+    clock = iter(range(1000))
+    book = JobBook(out, lambda: float(next(clock)))
+    night = add(book, "night")
+    for index in range(3):
+        book.end(add(book, f"day{index}"), "done")
+    book.end(night, "done")
+    prune(make_config(tmp_path, keep_jobs=2), book, 0.0)
+    assert sorted(book.records) == ["day2", "night"]
