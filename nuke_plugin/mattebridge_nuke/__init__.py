@@ -3,6 +3,7 @@
     host          the only module that imports `nuke`
     buttons       what the panel's buttons call; callbacks: what Nuke calls
     node_settings, script_facts, read_source, frame_keys, exr_pixels, versions, job_request   plain values and decisions
+    tree          what a node's picture is made of; node_access: knobs and wires of one node
     render_spec, progress_bar      values and a bar that host fills with life
     background    a button's work in the background; run: from CHECK to the switch of versions; bridge: the client
     send_to_farm  the same as a job of a render farm; command_line: `mattebridge` in the server's Python

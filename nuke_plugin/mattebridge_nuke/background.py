@@ -11,7 +11,7 @@ import time
 from abc import ABC, abstractmethod
 from typing import Optional
 
-from mattebridge.errors import Cancelled, MatteBridgeError
+from mattebridge.errors import Cancelled, MatteBridgeError, UsageError
 
 from . import host, status_text
 from .progress_bar import ProgressBar
@@ -20,19 +20,20 @@ WATCH_S = 0.1
 STATUS_S = 0.2
 LOOK_S = 0.5
 
-RUNS: dict[str, Background] = {}
-"""The run of each node, by full name; a node has at most one."""
+RUNS: list[Background] = []
+"""Every run that is at work; a node has at most one."""
 
 
 class Background(ABC):
     """Made and started in the main thread; a kind of run fills in `work` and `stop`.
 
-    ``error`` is what ended it early.
+    ``folder`` is the node's result folder, ``error`` is what ended the run early.
     """
 
-    def __init__(self, node: host.Node, name: str, title: str) -> None:
+    def __init__(self, node: host.Node, name: str, title: str, folder: str) -> None:
         self.node = node
         self.name = name
+        self.folder = folder
         self.title = title
         self.finished = threading.Event()
         self.error: Optional[MatteBridgeError] = None
@@ -53,8 +54,14 @@ class Background(ABC):
         """Called ten times a second by the watcher."""
 
     def start(self) -> None:
-        """In the background; `finished` is set at the end."""
-        RUNS[self.name] = self
+        """In the background; `finished` is set at the end. Raises `UsageError` while another writes to its folder."""
+        other = next((run for run in list(RUNS) if run.folder == self.folder), None)
+        if other is not None:
+            raise UsageError(
+                f"{other.name} is at work in the same folder {self.folder}",
+                remedy="Wait for it, or give this node another name or result folder.",
+            )
+        RUNS.append(self)
         threading.Thread(target=self._run, name=f"mattebridge {self.name}", daemon=True).start()
 
     def cancel(self) -> None:
@@ -71,10 +78,10 @@ class Background(ABC):
             raise Cancelled("cancelled before the job was sent", remedy="Press again to go on.")
 
     def _run(self) -> None:
-        self._bar = host.progress_bar(f"{self.name}: {self.title}")
-        threading.Thread(target=self._watch, name="mattebridge cancel", daemon=True).start()
         text = ""
         try:
+            self._bar = host.progress_bar(f"{self.name}: {self.title}")
+            threading.Thread(target=self._watch, name="mattebridge cancel", daemon=True).start()
             text = self.work()
         except host.NodeGone:
             self.error = Cancelled(f"{self.name} was deleted; finished frames are kept")
@@ -83,8 +90,9 @@ class Background(ABC):
         except Exception as reason:
             self.error = MatteBridgeError(f"{type(reason).__name__}: {reason}", remedy="Press Troubleshoot.")
         finally:
-            self._bar.close()
-            RUNS.pop(self.name, None)
+            if self._bar is not None:
+                self._bar.close()
+            RUNS.remove(self)
             try:
                 self._report(text)
             finally:
@@ -147,6 +155,7 @@ class Background(ABC):
         host.put_quiet(self.node, {"status": text})
 
 
-def running(name: str) -> Optional[Background]:
-    """The run of a node, by its full name."""
-    return RUNS.get(name)
+def running(node: host.Node) -> Optional[Background]:
+    """The run of a node, whatever the node was called when it began. Main thread."""
+    name = host.full_name(node)
+    return next((run for run in list(RUNS) if host.alive(run.node) and host.full_name(run.node) == name), None)

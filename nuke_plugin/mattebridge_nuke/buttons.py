@@ -60,13 +60,12 @@ def _refuse_without_artist() -> None:
 
 
 def _refuse_second_run(node: host.Node) -> None:
-    name = host.full_name(node)
-    if background.running(name) is not None:
-        raise UsageError(f"{name} is at work already", remedy="Wait for it, or press Cancel first.")
+    if background.running(node) is not None:
+        raise UsageError(f"{host.full_name(node)} is at work already", remedy="Wait for it, or press Cancel first.")
 
 
 def cancel(node: host.Node) -> None:
-    found = background.running(host.full_name(node))
+    found = background.running(node)
     waiting = str(host.get(node, result.WAITING))
     if found is None and waiting:
         result.wait_for(node, "")

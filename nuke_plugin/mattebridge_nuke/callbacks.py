@@ -41,6 +41,10 @@ def knob_changed(node: host.Node, knob: object) -> None:
             _model_changed(node)
     elif name == "version":
         _version_changed(node)
+    elif name == "version_name":
+        from . import result
+
+        result.name_version(node)  # after undo and redo
     elif name == "range":
         _enable(node)
 

@@ -92,6 +92,7 @@ def prepare(node_name: str) -> int:
 def prepare_node(node: host.Node) -> tuple[int, list[NodeJob]]:
     """As `prepare`, of a node in hand; with the jobs that follow."""
     wanted = _wanted(node)
+    result.spare_the_farm(node, wanted.plan, wanted.keys)
     count = rendered_inputs.render_stale(node, wanted.plan, wanted.keys)
     rendered_inputs.refuse_shared_mask(wanted.plan)
     version = wanted.version
@@ -141,7 +142,8 @@ def _wanted(node: host.Node) -> _Wanted:
     keys = rendered_inputs.keys_now(node, facts)
     joined = frame_keys.joined(keys, facts.shot)
     found = versions.on_disk(facts.folder)
-    version = versions.matching(found, lambda model: job_request.version_digest(plan, joined, model))
+    sure = [one for one in found if not one.unsure]
+    version = versions.matching(sure, lambda model: job_request.version_digest(plan, joined, model))
     if version is None:
         number, roles = versions.next_number(found), job_request.output_roles(facts)
         patterns = versions.role_patterns(facts.folder, facts.settings.name, number, roles, facts.several_views)
@@ -201,7 +203,7 @@ def refuse_comp(node: host.Node, write: str) -> None:
         raise UsageError(f"the script has no Write named {write}", remedy="Name the Write that renders the comp.")
     if host.get(found, "disable"):
         raise UsageError(f"{write} is disabled", remedy="Enable it, or name another Write.")
-    if name not in map(host.full_name, host.bridge_nodes_above(found)):
+    if name not in [host.full_name(one.node) for one in host.bridge_nodes_above(found)]:
         raise UsageError(f"{write} does not render {name}", remedy="Name a Write below the node.")
     views = script_facts.gather(node).views
     if len(views) > 1:
@@ -223,8 +225,8 @@ def render_comp(frames: str, write: str, made: str, script: str) -> int:
         found = host.named(write)
         if found is None:
             raise InputError(f"the script has no node {write}", file=script, remedy="Name one of its Writes.")
-        for node in host.bridge_nodes_above(found):
-            _read_result(node, made)
+        for one in host.bridge_nodes_above(found):
+            _read_result(one.node, made)
         for first, last in spans(FrameSet.parse(frames)):
             host.render_write(found, first, last)
     except MatteBridgeError as reason:
@@ -239,7 +241,7 @@ def render_comp(frames: str, write: str, made: str, script: str) -> int:
 
 
 def _read_result(node: host.Node, made: str) -> None:
-    folder = versions.node_folder(host.path(node, "folder"), host.script_path(), host.full_name(node))
+    folder = versions.node_folder(script_facts.result_folder(node), host.script_path(), host.full_name(node))
     for version in versions.on_disk(folder):
         if version.roles and os.path.realpath(version.folder) == os.path.realpath(made):
             result.put_version(node, versions.where_it_lies(version))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, Callable, Optional, TypeVar, cast
 
 import nuke
@@ -38,10 +38,13 @@ from .node_access import upstream as upstream
 from .progress_bar import ProgressBar
 from .render_spec import WRITE_KNOBS, RenderSpec
 from .status_text import plain
+from .tree import NODE_CLASS as NODE_CLASS
+from .tree import Above as Above
+from .tree import above as above
+from .tree import is_frame_local as is_frame_local
 
 T = TypeVar("T")
 Node = nuke.Node
-NODE_CLASS = "MatteBridge"
 SPOKEN = ("status", "working_space", "node_label")
 
 
@@ -93,25 +96,31 @@ def put_quiet(node: Node, values: Mapping[str, Any]) -> None:
         put(node, {**values, **spoken})
 
 
-_filling: list[str] = []
+_filling: list[bool] = []
 
 
 def set_menu(node: Node, name: str, items: Sequence[str], chosen: str) -> None:
     """Fill an enumeration and choose; ``chosen`` is added where the items lack it."""
     known = list(items) + ([chosen] if chosen and chosen not in items else [])
-    _filling.append(name)
+    with filling(), quiet():
+        knob = knob_of(node, name)
+        knob.setValues(known)
+        if chosen:
+            knob.setValue(chosen)
+
+
+@contextmanager
+def filling() -> Iterator[None]:
+    """Within, knobs that belong together change one after the other, and callbacks have nothing to add."""
+    _filling.append(True)
     try:
-        with quiet():
-            knob = knob_of(node, name)
-            knob.setValues(known)
-            if chosen:
-                knob.setValue(chosen)
+        yield
     finally:
         _filling.pop()
 
 
 def is_filling() -> bool:
-    """Whether a knob changes because a menu is being filled: in between it may say what nobody chose."""
+    """Whether knobs are being filled: in between they may say what nobody chose."""
     return bool(_filling)
 
 
@@ -124,29 +133,9 @@ def bridge_nodes() -> list[Node]:
     return found
 
 
-def bridge_nodes_above(node: Node) -> list[Node]:
+def bridge_nodes_above(node: Node) -> list[Above]:
     """The enabled MatteBridge nodes that ``node``'s picture depends on."""
-    return [found for found in _tree(node) if found.Class() == NODE_CLASS and not get(found, "disable")]
-
-
-def reads_above(node: Node) -> list[Node]:
-    """Every Read that ``node``'s picture depends on, itself included."""
-    return [found for found in _tree(node) if found.Class() == "Read"]
-
-
-def _tree(node: Node) -> list[Node]:
-    """``node`` and all above it, into groups but not into MatteBridge nodes."""
-    seen: dict[str, Node] = {}
-    waiting = [node]
-    while waiting:
-        here = waiting.pop()
-        if here.fullName() in seen:
-            continue
-        seen[here.fullName()] = here
-        if isinstance(here, nuke.Group) and here.Class() != NODE_CLASS:
-            waiting += here.nodes()
-        waiting += here.dependencies(nuke.INPUTS)
-    return list(seen.values())
+    return [found for found in above(node) if found.node.Class() == NODE_CLASS and not get(found.node, "disable")]
 
 
 def this_node() -> Node:
@@ -228,6 +217,14 @@ def save_script(path: str) -> str:
 
 def views() -> list[str]:
     return list(nuke.views())
+
+
+def in_project(path: str) -> str:
+    """A relative path as Nuke takes it: from the project directory, where the script has one."""
+    project = str(root_value("project_directory") or "").replace("\\", "/").rstrip("/")
+    if not path or not project or path[0] in "/[$" or PureWindowsPath(path).drive:
+        return path
+    return f"{project}/{path}"
 
 
 def current_view() -> str:

@@ -24,7 +24,8 @@ class ProgressBar:
             self._print(f"{self._title}: {percent}% {text}")
 
     def cancelled(self) -> bool:
-        return bool(self._task is not None and self._task.isCancelled())
+        task = self._task  # another thread may close the bar meanwhile
+        return task is not None and bool(task.isCancelled())
 
     def close(self) -> None:
         self._task = None

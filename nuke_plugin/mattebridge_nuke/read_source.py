@@ -103,10 +103,15 @@ def _mapping_reason(facts: ReadFacts, frames: FrameSet) -> str:
         return "there is an expression in its path or range"
     if not facts.file.lower().endswith(".exr"):
         return "it is not EXR"
-    if facts.frame.strip() not in ("", "frame") and not _is_zero_offset(facts):
-        return "it is retimed or offset"
     if not Sequence.parse(facts.file).has_frame:
         return "it is one still for every frame"
+    return remapped(facts, frames)
+
+
+def remapped(facts: ReadFacts, frames: FrameSet) -> str:
+    """Why the Read does not show at each of ``frames`` the file of that number; empty where it does."""
+    if facts.frame.strip() not in ("", "frame") and not _is_zero_offset(facts):
+        return "it is retimed or offset"
     if frames and (frames.first < facts.first or frames.last > facts.last):
         return f"frames outside {facts.first}-{facts.last} are held or black"
     return ""

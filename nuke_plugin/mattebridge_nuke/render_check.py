@@ -17,7 +17,7 @@ class MatteMissing(Exception):
     """A frame is about to be rendered without its matte. The name has no "Error:" in it: the one line is printed."""
 
 
-_above: list[host.Node] = []
+_above: list[host.Above] = []
 _said: set[str] = set()
 _alone: list[bool] = []
 
@@ -28,11 +28,15 @@ def before_render() -> None:
 
 
 def before_frame() -> None:
-    """Raises `MatteMissing` when a matte of this frame is not on disk; prints one ERROR: line per node and process."""
-    for node in _above:
+    """Raises `MatteMissing` when a matte of this frame is not on disk; prints one ERROR: line per node and process.
+
+    A node whose picture is retimed is asked for frames that only Nuke knows: there the node's own graph refuses.
+    """
+    for found in _above:
+        node = found.node
         if _alone or host.full_name(node) == host.full_name(host.this_node()):
             continue
-        reason = missing_reason(node, host.current_frame())
+        reason = never_matted(node) if found.retimed else missing_reason(node, host.current_frame())
         if reason is None:
             continue
         name = host.full_name(node)
@@ -62,10 +66,18 @@ def complained() -> bool:
     return bool(_said)
 
 
+def never_matted(node: host.Node) -> Optional[str]:
+    """Why no frame at all has a matte, or None."""
+    if host.get(node, "has_matte"):
+        return None
+    return "no matte was made; open the script and press Matte range"
+
+
 def missing_reason(node: host.Node, frame: int) -> Optional[str]:
     """Why ``frame`` has no matte, or None. Two knobs and one look at the disk: cheap enough for every frame."""
-    if not host.get(node, "has_matte"):
-        return "no matte was made; open the script and press Matte range"
+    reason = never_matted(node)
+    if reason is not None:
+        return reason
     first, last = int(host.get(node, "result_first")), int(host.get(node, "result_last"))
     if not first <= frame <= last:
         return f"frame {frame} is outside the matted range {first}-{last}"

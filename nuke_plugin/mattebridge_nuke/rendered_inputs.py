@@ -15,15 +15,18 @@ from mattebridge.sequence import Sequence
 from . import exr_pixels, frame_keys, host
 from .job_request import Plan
 from .node_settings import spans
-from .read_source import ByPath
+from .read_source import ByPath, ReadFacts, remapped
 from .render_spec import RenderSpec
-from .script_facts import INPUTS, NodeFacts
+from .script_facts import INPUTS, NodeFacts, read_facts
 
 RECORD = "inputs.json"
 
 
 def keys_now(node: host.Node, facts: NodeFacts) -> dict[str, dict[int, str]]:
-    """By role, the key of every frame of the shot as the inputs stand now."""
+    """By role, the key of every frame of the shot as the inputs stand now.
+
+    Raises `InputError` for an input that was disconnected since ``facts`` were gathered.
+    """
     found: dict[str, dict[int, str]] = {}
     rendered = []
     for role, source in facts.sources.items():
@@ -37,17 +40,56 @@ def keys_now(node: host.Node, facts: NodeFacts) -> dict[str, dict[int, str]]:
 
 
 def _tree_keys(node: host.Node, facts: NodeFacts, roles: list[str]) -> dict[str, dict[int, str]]:
-    above = {role: host.upstream(node, INPUTS[role]) for role in roles}
-    reads = {role: host.reads_above(source) if source is not None else [] for role, source in above.items()}
+    sources = {role: _source(node, role) for role in roles}
+    files = {role: _Files(source, facts) for role, source in sources.items()}
     found: dict[str, dict[int, str]] = {role: {} for role in roles}
     with host.at_frames() as go_to:
         for frame in facts.shot:
             go_to(frame)
-            for role, source in above.items():
-                if source is not None:
-                    files = [frame_keys.file_fact(host.path(read, "file")) for read in reads[role]]
-                    found[role][frame] = frame_keys.digest([host.op_digest(source), *files])
+            for role, source in sources.items():
+                found[role][frame] = frame_keys.digest([host.op_digest(source), *files[role].at(frame)])
     return found
+
+
+def _source(node: host.Node, role: str) -> host.Node:
+    source = host.upstream(node, INPUTS[role])
+    if source is None:
+        raise InputError(f"the {role} input was disconnected meanwhile", remedy="Connect it and press again.")
+    return source
+
+
+class _Files:
+    """The facts of the files that a picture is made from, at one frame after the other.
+
+    A Read counts with the file of the frame where that is surely the one that is looked at, else with all its files: a
+    retime, a held frame or a node that nobody knows may look at any of them.
+    """
+
+    def __init__(self, source: host.Node, facts: NodeFacts) -> None:
+        self._views = facts.views
+        nodes = [found.node for found in host.above(source)]
+        local = host.is_frame_local(nodes)
+        self._reads: list[tuple[host.Node, ReadFacts]] = []
+        self._always: list[str] = []
+        for read in (found for found in nodes if found.Class() == "Read"):
+            knobs = read_facts(read)
+            if local and not remapped(knobs, facts.shot):
+                self._reads.append((read, knobs))
+            else:
+                frames = range(knobs.first, knobs.last + 1)
+                self._always += [fact for frame in frames for fact in self._facts(read, knobs, frame)]
+
+    def at(self, frame: int) -> list[str]:
+        """At the current frame, which is ``frame``."""
+        return [*self._always, *(fact for read, knobs in self._reads for fact in self._facts(read, knobs, frame))]
+
+    def _facts(self, read: host.Node, knobs: ReadFacts, frame: int) -> list[str]:
+        """Of every view. A path that is an expression is taken as it stands at the current frame and view."""
+        if not knobs.file or "[" in knobs.file:
+            return [frame_keys.file_fact(host.in_project(host.path(read, "file")))]
+        sequence = Sequence.parse(knobs.file)
+        views = self._views if sequence.has_view else ("",)
+        return [frame_keys.file_fact(sequence.path(frame, view)) for view in views]
 
 
 def render_stale(node: host.Node, job: Plan, keys: Mapping[str, Mapping[int, str]]) -> int:
@@ -56,9 +98,9 @@ def render_stale(node: host.Node, job: Plan, keys: Mapping[str, Mapping[int, str
     for spec in job.renders:
         record = _load(spec)
         stale = _stale(spec, keys[spec.role], record)
-        source = host.upstream(node, INPUTS[spec.role])
-        if not stale or source is None:
+        if not stale:
             continue
+        source = _source(node, spec.role)
         for frame in stale:
             record.pop(frame, None)
         _save(spec, record)
@@ -67,6 +109,23 @@ def render_stale(node: host.Node, job: Plan, keys: Mapping[str, Mapping[int, str
         _save(spec, record)
         count += len(stale)
     return count
+
+
+def stamp(job: Plan) -> str:
+    """Changes when anybody writes over a rendered input of ``job``. From any thread."""
+    keys = [frame_keys.path_keys(spec.pattern, job.facts.shot, spec.views) for spec in job.renders]
+    return frame_keys.digest(key for one in keys for key in one.values())
+
+
+def replaced(job: Plan, keys: Mapping[str, Mapping[int, str]]) -> FrameSet:
+    """Frames whose file `render_stale` would write over."""
+    found = FrameSet()
+    for spec in job.renders:
+        sequence = Sequence.parse(spec.pattern)
+        stale = _stale(spec, keys[spec.role], _load(spec))
+        for view in spec.views if sequence.has_view else ("",):
+            found = found | (stale - sequence.missing(stale, view))
+    return found
 
 
 def refuse_shared_mask(job: Plan) -> None:

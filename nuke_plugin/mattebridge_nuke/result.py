@@ -6,9 +6,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from mattebridge.errors import UsageError
 from mattebridge.frames import FrameSet
 
 from . import frame_keys, host, rendered_inputs, status_text, versions
+from .job_request import Plan
 from .script_facts import NodeFacts
 from .versions import Version
 
@@ -32,7 +34,7 @@ def show(node: host.Node, facts: NodeFacts, version: Version, views: tuple[str, 
     """
     missing = version.missing(views)
     refresh_menu(node, facts)
-    other = host.get(node, "has_matte") and str(host.get(node, "version_name")) != version.name
+    other = host.get(node, "has_matte") and not _is_shown(node, version)
     if missing and other and not facts.settings.preview_partial:
         return status_text.waiting_version(version.name, missing)
     if not missing and host.get(node, WAITING) == version.name:
@@ -43,6 +45,23 @@ def show(node: host.Node, facts: NodeFacts, version: Version, views: tuple[str, 
     return ""
 
 
+def _is_shown(node: host.Node, version: Version) -> bool:
+    """Whether the node reads this version: a copied or renamed node reads one of the same name in another folder."""
+    named = str(host.get(node, "version_name")) == version.name
+    return named and host.pattern(node, "alpha_path") == version.roles.get("alpha", "")
+
+
+def spare_the_farm(node: host.Node, job: Plan, keys: Mapping[str, Mapping[int, str]]) -> None:
+    """Raises `UsageError` where rendering would write over inputs from which the farm still makes a version."""
+    waiting = str(host.get(node, WAITING))
+    found = next((one for one in versions.on_disk(job.facts.folder) if one.name == waiting), None)
+    if found is not None and found.missing(job.facts.views) and rendered_inputs.replaced(job, keys):
+        raise UsageError(
+            f"the farm still makes {waiting} from the rendered inputs, and these have changed",
+            remedy="Wait for it and press Reload. Or stop its job on the farm, press Cancel, then press again.",
+        )
+
+
 def wait_for(node: host.Node, name: str) -> None:
     """The farm makes this version from now on; none when ``name`` is empty. Reload shows it when it is whole."""
     shown = str(host.get(node, "version_name"))
@@ -51,8 +70,11 @@ def wait_for(node: host.Node, name: str) -> None:
 
 def put_version(node: host.Node, version: Version) -> None:
     """Have the node read ``version``, and its menu say so."""
-    _put_knobs(node, knobs_of(version))
-    host.set_menu(node, "version", menu_of(node), version.name)
+    before = str(host.get(node, "version"))
+    names = list(dict.fromkeys((*menu_of(node), version.name)))
+    host.set_menu(node, "version", names, before)
+    _put_knobs(node, {**knobs_of(version), "version": version.name})
+    host.set_menu(node, "version", names, version.name)
     host.reload(node, READS)
 
 
@@ -64,6 +86,15 @@ def choose(node: host.Node, name: str) -> None:
         knobs = None
     if knobs:
         _put_knobs(node, knobs)
+        name_version(node)
+
+
+def name_version(node: host.Node) -> None:
+    """The menu and the label name the version that is read, without a look at the disk."""
+    shown = str(host.get(node, "version_name"))
+    if shown:
+        host.set_menu(node, "version", host.menu_items(node, "version"), shown)
+    host.put_quiet(node, {"node_label": status_text.with_farm(shown, str(host.get(node, WAITING)))})
 
 
 def knobs_of(version: Version) -> dict[str, Any]:
@@ -80,7 +111,7 @@ def _put_knobs(node: host.Node, values: Mapping[str, Any]) -> None:
     """One undo step, named after the node and the version; nothing at all when it is shown already."""
     changed = {name: value for name, value in values.items() if host.get(node, name) != value}
     if changed:
-        with host.undo_step(f"{host.full_name(node)} {values['version_name']}"):
+        with host.undo_step(f"{host.full_name(node)} {values['version_name']}"), host.filling():
             host.put(node, changed)
 
 
@@ -106,9 +137,9 @@ def menu_of(node: host.Node) -> list[str]:
 
 def refresh_menu(node: host.Node, facts: NodeFacts) -> list[Version]:
     """The version menu, and what each of its items would show, from what is on disk; gives the versions."""
-    found = [version for version in versions.on_disk(facts.folder) if version.roles]
-    host.put_quiet(node, {CACHE: json.dumps({version.name: knobs_of(version) for version in found})})
     shown = str(host.get(node, "version_name"))
+    found = [one for one in versions.on_disk(facts.folder) if one.roles and (not one.unsure or one.name == shown)]
+    host.put_quiet(node, {CACHE: json.dumps({version.name: knobs_of(version) for version in found})})
     names = [version.name for version in found]
     host.set_menu(node, "version", names if shown else [NO_VERSION, *names], shown or NO_VERSION)
     return found
@@ -120,8 +151,8 @@ def refresh(node: host.Node, facts: NodeFacts) -> str:
     host.reload(node, READS)
     waits = _from_farm(node, facts, found)
     shown = found.get(str(host.get(node, "version_name")))
-    if shown is None:
-        return waits or "no matte yet"
+    if shown is None or not _is_shown(node, shown):
+        return waits or _from_elsewhere(node)
     host.put_quiet(node, {"result_first": shown.frames().first, "result_last": shown.frames().last})
     now = frame_keys.joined(rendered_inputs.keys_now(node, facts), facts.shot)
     stale = frame_keys.changed(shown.keys, now)
@@ -129,6 +160,13 @@ def refresh(node: host.Node, facts: NodeFacts) -> str:
     set_label(node, shown, missing, stale)
     text = status_text.label(shown.name, len(shown.frames()), missing, stale)
     return "\n".join(filter(None, (f"{text} ({stale})" if stale else text, waits)))
+
+
+def _from_elsewhere(node: host.Node) -> str:
+    """What is said of a node that shows no version of its own folder."""
+    if not host.get(node, "has_matte"):
+        return "no matte yet"
+    return status_text.elsewhere(str(host.get(node, "version_name")), host.pattern(node, "alpha_path"))
 
 
 def _from_farm(node: host.Node, facts: NodeFacts, found: Mapping[str, Version]) -> str:

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Optional
 
-from mattebridge.errors import MatteBridgeError
+from mattebridge.errors import InputError, MatteBridgeError, ServerError
 from mattebridge.frames import FrameSet
 from mattebridge.messages import PromptInfo
 
-from . import bridge, frame_keys, host, job_request, rendered_inputs, status_text, versions
+from . import bridge, frame_keys, host, job_request, rendered_inputs, result, status_text, versions
 from .background import Background
 from .bridge import Bridge, JobEvent
 from .job_request import Plan
@@ -47,7 +48,7 @@ class Run(Background):
     """One job of the server for each view. ``version`` is what it writes, once that is known."""
 
     def __init__(self, node: host.Node, facts: NodeFacts, purpose: Purpose, frames: Optional[FrameSet] = None) -> None:
-        super().__init__(node, facts.settings.name, purpose.title)
+        super().__init__(node, facts.settings.name, purpose.title, facts.folder)
         require_folder(facts)
         self.facts = facts
         self.purpose = purpose
@@ -61,12 +62,13 @@ class Run(Background):
         self._carried: list[Carried] = []
         self._confirmed: set[tuple[int, str]] = set()
         self._written = self._kept = 0
-        self._note = ""
+        self._note = self._inputs = ""
 
     def stop(self) -> None:
         job = self._job
         if job is not None:
-            job.cancel()
+            with suppress(ServerError):  # the job just ended, and its connection with it
+                job.cancel()
 
     def look(self) -> None:
         if self._unseen and time.monotonic() - self._previewed >= PREVIEW_S:
@@ -83,6 +85,7 @@ class Run(Background):
             self.stop_if_cancelled()
             self.say(status_text.stage_name("render"))
             keys = host.on_main(self._render)
+            self._inputs = rendered_inputs.stamp(self.plan)
             rendered_inputs.refuse_shared_mask(self.plan)
             self.stop_if_cancelled()
             if self.plan.renders:
@@ -117,6 +120,7 @@ class Run(Background):
     def _render(self) -> dict[int, str]:
         """Main thread: render what is stale; the joined key of every frame."""
         keys = rendered_inputs.keys_now(self.node, self.facts)
+        result.spare_the_farm(self.node, self.plan, keys)
         rendered_inputs.render_stale(self.node, self.plan, keys)
         return frame_keys.joined(keys, self.facts.shot)
 
@@ -147,10 +151,18 @@ class Run(Background):
             self._views(server, version, delivery)
         finally:
             versions.drop_unconfirmed(self._carried, self._confirmed)
-            missing = version.missing(self.facts.views)
-            self.version = version = replace(version, complete=not missing, unsure=False)
+            mixed = rendered_inputs.stamp(self.plan) != self._inputs
+            complete = not mixed and not version.missing(self.facts.views)
+            self.version = version = replace(version, complete=complete, unsure=mixed)
             versions.save(version)
-            self._note = host.on_main(lambda: self.purpose.show(self.node, self.facts, version, self.facts.views))
+            if not mixed:
+                self._note = host.on_main(lambda: self.purpose.show(self.node, self.facts, version, self.facts.views))
+        if mixed:
+            raise InputError(
+                "another Nuke rendered the inputs again while the server read them",
+                file=f"{self.facts.folder}/inputs",
+                remedy="Press again. Two scripts in one folder need nodes of two names, or two result folders.",
+            )
 
     def _views(self, server: Bridge, version: Version, delivery: str) -> None:
         """One job per view, all under the plan of the first."""

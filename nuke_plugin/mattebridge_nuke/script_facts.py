@@ -37,7 +37,7 @@ def gather(node: host.Node, mask_needed: bool = True) -> NodeFacts:
     Raises `UsageError` or `InputError` for what can be seen to be wrong without a server.
     """
     name = host.full_name(node)
-    folder = host.path(node, "folder")
+    folder = result_folder(node)
     params = model_parameters.values(node)
     settings = node_settings.read(name, lambda knob: host.get(node, knob), folder, params)
     if not mask_needed:
@@ -64,6 +64,11 @@ def gather(node: host.Node, mask_needed: bool = True) -> NodeFacts:
             remedy="Write the folder out, on the Output tab.",
         )
     return NodeFacts(settings, colour, shot, where, script, views, sources, several)
+
+
+def result_folder(node: host.Node) -> str:
+    """As the artist set it, evaluated; "" for the one beside the script."""
+    return host.in_project(host.path(node, "folder"))
 
 
 def require_folder(facts: NodeFacts) -> str:
@@ -117,7 +122,7 @@ def read_facts(read: host.Node) -> ReadFacts:
 
     animated = any(host.is_animated(read, name) for name in ("file", "first", "last") if host.has(read, name))
     return ReadFacts(
-        file=host.filter_path(str(get("file", "")).replace("\\", "/")),
+        file=host.in_project(host.filter_path(str(get("file", "")).replace("\\", "/"))),
         first=int(str(get("first", 1))),
         last=int(str(get("last", 1))),
         frame_mode=str(get("frame_mode", "expression")),

@@ -42,7 +42,7 @@ class SendToFarm(Background):
     """``bundles`` are the folders that were made."""
 
     def __init__(self, node: host.Node, facts: NodeFacts, write: str) -> None:
-        super().__init__(node, facts.settings.name, "send to farm")
+        super().__init__(node, facts.settings.name, "send to farm", facts.folder)
         self.facts = facts
         self.write = write
         self.bundles: list[str] = []

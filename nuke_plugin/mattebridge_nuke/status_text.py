@@ -131,6 +131,11 @@ def finished(version: str, written: int, kept: int, warnings: list[str]) -> str:
     return "\n".join(lines)
 
 
+def elsewhere(version: str, path: str) -> str:
+    """The node was copied or renamed, or its script saved in another folder."""
+    return f"{version} is shown from {path}, which is not this node's folder; Matte range makes its own"
+
+
 def waiting_version(version: str, missing: FrameSet) -> str:
     """A version that is not complete and is not shown."""
     return (

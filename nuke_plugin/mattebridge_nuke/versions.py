@@ -31,7 +31,8 @@ _VERSION = re.compile(r"v(\d{3,})\Z")
 class Version:
     """One version of one node. ``roles`` maps alpha, fgr, cleanplate to the pattern of their files.
 
-    ``unsure`` while a job runs on carried frames: a host that dies then leaves frames that no server has confirmed.
+    ``unsure`` while a job runs on carried frames (a host that dies then leaves frames that no server confirmed), and
+    after a job whose rendered inputs somebody wrote over. None of its frames counts until a job has been over it again.
     """
 
     number: int
@@ -52,7 +53,9 @@ class Version:
         return FrameSet.parse(self.shot) if self.shot else FrameSet()
 
     def missing(self, views: tuple[str, ...]) -> FrameSet:
-        """Frames of the shot without a file, in any view and any role."""
+        """Frames of the shot without a file, in any view and any role; all of them while nobody vouches for any."""
+        if self.unsure:
+            return self.frames()
         lacking = FrameSet()
         for pattern in self.roles.values():
             sequence = Sequence.parse(pattern)

@@ -88,6 +88,54 @@ def test_a_disabled_node_or_one_in_another_branch_is_not_asked(farm: FakeNuke, s
     assert farm.session.printed == []
 
 
+def test_a_branch_that_the_picture_does_not_show_is_not_asked(farm: FakeNuke, shot: Shot) -> None:
+    nuke: Any = farm.module
+    node = shot.script(farm)
+    plate = node.input(0)
+    switch = nuke.nodes.Switch(inputs=[plate, node], which=0)
+    merge = nuke.nodes.Merge2(inputs=[switch, node], disable=True)
+    group = nuke.nodes.Group(inputs=[merge])
+    with group:
+        inside = nuke.nodes.Input()
+        nuke.nodes.MatteBridge(inputs=[inside])
+        nuke.nodes.Output(inputs=[inside])
+    write = write_above(farm, group, shot)
+    nuke.execute(write, 1001, 1001)
+    assert farm.session.printed == []
+    switch["which"].setValue(1)
+    with pytest.raises(Exception, match="no matte was made"):
+        nuke.execute(write, 1001, 1001)
+
+
+def test_a_retimed_matte_is_asked_for_its_own_frames(farm: FakeNuke, shot: Shot) -> None:
+    nuke: Any = farm.module
+    node = shot.script(farm)
+    write = write_above(farm, nuke.nodes.TimeOffset(inputs=[node], time_offset=-1000), shot)
+    with pytest.raises(Exception, match="no matte was made"):
+        nuke.execute(write, 1, 4)
+    shot.store(node)
+    nuke.execute(write, 1, 4)
+    shot.path("mask", 1002).unlink()
+    with pytest.raises(RuntimeError, match=r"mask\.1002\.exr"):
+        nuke.execute(write, 2, 2)
+
+
+@pytest.mark.parametrize("gui", [True, False])
+def test_a_write_inside_a_group_is_stopped_too(farm: FakeNuke, shot: Shot, gui: bool) -> None:
+    """Studios wrap their Write; at the desk the node's own graph would show black."""
+    with FakeNuke(gui=gui, plugin_folders=farm.session.plugin_folders) as fake:
+        runpy.run_path(str(PLUGIN / "init.py"))
+        nuke: Any = fake.module
+        node = shot.script(fake)
+        shot.store(node)
+        shot.path("mask", 1002).unlink()
+        with nuke.nodes.Group(inputs=[nuke.nodes.Grade(inputs=[node])]):
+            write = write_above(fake, nuke.nodes.Input(), shot)
+        nuke.execute(write, 1001, 1001)
+        with pytest.raises(Exception, match="the matte of frame 1002 is missing"):
+            nuke.execute(write, 1002, 1002)
+
+
 def test_our_init_says_in_one_line_what_is_missing_and_goes_on(
     terminal: FakeNuke, monkeypatch: pytest.MonkeyPatch
 ) -> None:

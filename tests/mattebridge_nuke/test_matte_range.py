@@ -187,3 +187,26 @@ def test_the_default_model_mattes_rendered_inputs_with_a_foreground(
     artist.set(rgb_from="straight foreground")
     front = fake.session.picture_of(artist.node, 1003).plane("rgba.red")
     assert abs(float(front[disc(1003) == 1].mean()) - 0.9) < 0.02
+
+
+def test_a_node_renamed_while_it_runs_is_still_at_work(artist: Artist, fake: FakeNuke, gate: Path) -> None:
+    artist.choose_model("gated", gate=gate.as_posix())
+    (gate / "1001").touch()
+    run = artist.begin("matte_range")
+    artist.until(lambda: len(run._confirmed) == 1)
+    artist.node._name = "Hero"
+    fake.press(artist.node, "matte_range")
+    assert "Hero is at work already" in fake.session.messages[-1]
+    other = fake.module.nodes.MatteBridge(inputs=[artist.node.input(0), artist.node.input(1)])
+    assert other.name() == "MatteBridge1"
+    fake.press(other, "matte_range")
+    assert "MatteBridge1 is at work in the same folder" in fake.session.messages[-1]
+    fake.press(other, "cancel")
+    assert other["status"].value() == "nothing is running on this node"
+    assert not run.is_cancelled
+    fake.press(artist.node, "cancel")
+    artist.until(run.finished.is_set)
+    assert run.error.code == "CANCELLED"
+    fake.press(artist.node, "cancel")
+    run.cancel()
+    assert artist.value("status") == "nothing is running on this node", "a late cancel is no error"

@@ -161,3 +161,18 @@ def test_dots_are_looked_through_and_other_nodes_are_rendered(fake: FakeNuke, tm
     sources = script_facts.gather(node).sources
     assert isinstance(sources["plate"], read_source.ByPath)
     assert sources["mask"] == read_source.ToRender("it comes from a Grade")
+
+
+def test_a_relative_path_is_one_of_the_project_directory(fake: FakeNuke, tmp_path: Path) -> None:
+    shot = Shot(tmp_path, 1001, 1002)
+    node = shot.script(fake)
+    fake.module.root().knob("project_directory").setValue("[file dirname [value root.name]]")
+    node.input(0)["file"].setValue("plate.%04d.exr")
+    node["folder"].setValue("mattes")
+    from mattebridge_nuke import host, script_facts
+
+    facts = script_facts.gather(node)
+    assert facts.sources["plate"] == ByPath(shot.pattern("plate"))
+    assert facts.folder == f"{shot.folder.as_posix()}/mattes/MatteBridge1"
+    for path in ("/a/b.exr", "P:/a/b.exr", "//filer/a/b.exr", "[getenv SHOW]/b.exr", ""):
+        assert host.in_project(path) == path

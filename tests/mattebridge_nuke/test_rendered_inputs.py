@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -127,3 +128,57 @@ def test_a_retimed_plate_is_matted_as_it_is_seen(fake: FakeNuke, server: LocalSe
     assert artist.press("matte_range").error is None
     picture = fake.session.picture_of(artist.node, 1001)
     np.testing.assert_array_equal(picture.plane("rgba.alpha"), read_exr(shot.path("mask", 1002)).plane("rgba.alpha"))
+
+
+def stale_after(artist: Artist, change: Callable[[], None]) -> list[int]:
+    """Frames whose key is another one after ``change``."""
+    from mattebridge_nuke import frame_keys, rendered_inputs, script_facts
+
+    facts = script_facts.gather(artist.node)
+    before = frame_keys.joined(rendered_inputs.keys_now(artist.node, facts), facts.shot)
+    change()
+    return list(frame_keys.changed(before, frame_keys.joined(rendered_inputs.keys_now(artist.node, facts), facts.shot)))
+
+
+def test_a_file_that_is_shown_at_another_frame_makes_that_frame_stale(artist: Artist, shot: Shot) -> None:
+    """Which frames look at it is not known: all of them may."""
+    nuke: Any = artist.fake.module
+    artist.set(range="custom", frames="1001-1004")
+    mask = artist.node.input(1)
+    assert stale_after(artist, lambda: shot.write_mask(1002, value=0.5)) == [1002]
+    artist.node.setInput(1, nuke.nodes.TimeOffset(inputs=[mask], time_offset=2))
+    assert 1004 in stale_after(artist, lambda: shot.write_mask(1002, value=0.25))
+    artist.node.setInput(1, mask)
+    mask["frame_mode"].setValue("offset")
+    mask["frame"].setValue("-1")
+    assert 1003 in stale_after(artist, lambda: shot.write_mask(1002, value=0.5))
+    mask["frame"].setValue("")
+    artist.set(frames="1001-1006")
+    assert 1006 in stale_after(artist, lambda: shot.write_mask(1004, value=0.5)), "the last frame is held"
+
+
+def test_files_are_looked_at_through_the_group_around_the_node(fake: FakeNuke, shot: Shot) -> None:
+    nuke: Any = fake.module
+    reads = [shot.read(nuke, name) for name in ("plate", "mask")]
+    with nuke.nodes.Group(inputs=reads):
+        node = nuke.nodes.MatteBridge(inputs=[nuke.nodes.Input(number=index) for index in range(2)])
+    artist = Artist(fake, node)
+    artist.set(folder=shot.folder.as_posix(), range="custom", frames="1001-1004")
+    assert stale_after(artist, lambda: shot.write_mask(1002, value=0.5)) == [1002]
+
+
+def test_a_file_of_the_other_view_makes_its_frame_stale(fake: FakeNuke, tmp_path: Path) -> None:
+    shot = Shot(tmp_path, 1001, 1004, views=("left", "right"))
+    artist = Artist(fake, shot.script(fake, which_views="all views", always_render=True))
+    assert stale_after(artist, lambda: shot.write_mask(1002, "right", value=0.5)) == [1002]
+
+
+def test_an_input_that_was_disconnected_meanwhile_is_named(artist: Artist) -> None:
+    from mattebridge.errors import InputError
+    from mattebridge_nuke import rendered_inputs, script_facts
+
+    render(artist)
+    facts = script_facts.gather(artist.node)
+    artist.node.setInput(1, None)
+    with pytest.raises(InputError, match="the mask input was disconnected"):
+        rendered_inputs.keys_now(artist.node, facts)

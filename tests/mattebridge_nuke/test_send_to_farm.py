@@ -274,3 +274,19 @@ def test_each_view_is_a_job_and_all_obey_one_plan(
     np.testing.assert_array_equal(
         alpha_of(artist.value("alpha_path"), 1002, "right"), mask(1002).plane("rgba.alpha").astype(np.float16)
     )
+
+
+def test_inputs_that_the_farm_still_reads_are_not_rendered_over(fake: FakeNuke, shot: Shot) -> None:
+    """The farm would make a version whose record speaks of other inputs, and Reload would call it fresh."""
+    artist = Artist(fake, shot.script(fake, model_name="identity"))
+    grade = fake.module.nodes.Grade(inputs=[artist.node.input(1)], multiply=1.0)
+    artist.node.setInput(1, grade)
+    bundle = Path(artist.press("send_to_farm", 60).bundles[0])
+    assert artist.press("send_to_farm", 60).error is None, "nothing changed, nothing is rendered over"
+    grade["multiply"].setValue(0.5)
+    refused = artist.press("send_to_farm", 60)
+    assert "the farm still makes v001 from the rendered inputs" in str(refused.error)
+    run_on_the_farm(bundle)
+    matte = (folder_of(shot) / "v001" / "MatteBridge1.%04d.exr").as_posix()
+    np.testing.assert_array_equal(alpha_of(matte, 1002), mask(1002).plane("rgba.alpha").astype(np.float16))
+    assert artist.press("send_to_farm", 60).error is None, "v001 is made, and its inputs are free"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -203,3 +204,84 @@ def test_frames_missing_on_disk_are_made_again_and_nothing_else(artist: Artist, 
     run = artist.press("matte_range")
     assert run.version.name == "v001"
     assert artist.value("status").startswith("v001: 1 frame made, 11 kept")
+
+
+def test_undo_takes_menu_and_label_back_too(artist: Artist) -> None:
+    artist.press("matte_range")
+    artist.set(p_gated__gain=0.5)
+    artist.press("matte_range")
+    artist.fake.session.undo.undo()
+    assert artist.value("version_name") == artist.value("version") == "v001"
+    assert label_of(artist.node) == ["MatteBridge1", "v001"]
+    artist.set(version="v002")
+    assert label_of(artist.node) == ["MatteBridge1", "v002"]
+
+
+def test_frames_that_nobody_confirmed_are_not_there(artist: Artist, shot: Shot, tmp_path: Path) -> None:
+    """A Nuke that died in a job leaves frames of the version before under the new version's name."""
+    import mattebridge_nuke
+    from mattebridge_nuke import farm
+
+    artist.press("matte_range")
+    gate = tmp_path / "gate"
+    gate.mkdir()
+    artist.set(p_gated__gain=0.5, p_gated__gate=gate.as_posix())
+    run = artist.begin("matte_range")
+    artist.until(lambda: any(path.name == "MatteBridge1.1012.exr" for path in folder(shot, "v002").glob("*.exr")))
+    shutil.copytree(folder(shot, "v002"), tmp_path / "died")
+    run.cancel()
+    artist.until(run.finished.is_set)
+    shutil.rmtree(folder(shot, "v002"))
+    (tmp_path / "died").rename(folder(shot, "v002"))
+    artist.fake.press(artist.node, "reload")
+    assert artist.node["version"].values() == ["v001"]
+    (job,) = mattebridge_nuke.jobs_of()
+    assert (job.version, str(job.missing)) == ("v003", "1001-1012")
+    assert farm.take_results() == []
+    (gate / "open").touch()
+    run = artist.press("matte_range")
+    assert (run.version.name, artist.value("version_name")) == ("v002", "v002")
+    assert artist.value("status").startswith("v002: 12 frames made")
+
+
+def test_a_copied_node_keeps_its_matte_until_its_own_is_complete(artist: Artist, shot: Shot, tmp_path: Path) -> None:
+    artist.press("matte_range")
+    fake, old = artist.fake, artist.value("alpha_path")
+    copy = Artist(fake, fake.module.nodes.MatteBridge(inputs=[artist.node.input(0), artist.node.input(1)]))
+    copy.set(**{name: artist.value(name) for name in ("alpha_path", "has_matte", "result_last", "version_name")})
+    gate = tmp_path / "gate"
+    gate.mkdir()
+    (gate / "1001").touch()
+    copy.choose_model("gated", gain=0.5, gate=gate.as_posix())
+    fake.press(copy.node, "reload")
+    assert copy.value("status").startswith(f"v001 is shown from {old}, which is not this node's folder")
+    run = copy.begin("matte_range")
+    copy.until(lambda: len(run._confirmed) == 1)
+    run.cancel()
+    copy.until(run.finished.is_set)
+    assert copy.value("alpha_path") == old
+    (gate / "open").touch()
+    copy.press("matte_range")
+    assert "/MatteBridge2/v001/" in copy.value("alpha_path")
+
+
+def test_inputs_that_another_nuke_renders_over_are_no_matte(artist: Artist, shot: Shot, tmp_path: Path) -> None:
+    """Two scripts of one folder, each with a node of the default name."""
+    gate = tmp_path / "gate"
+    gate.mkdir()
+    (gate / "1001").touch()
+    artist.set(always_render=True, p_gated__gate=gate.as_posix())
+    run = artist.begin("matte_range")
+    artist.until(lambda: len(run._confirmed) == 1)
+    theirs = folder(shot, "inputs") / "mask.1012.exr"
+    theirs.unlink()
+    shutil.copy(shot.path("mask", 1003), theirs)
+    (gate / "open").touch()
+    artist.until(run.finished.is_set)
+    assert "another Nuke rendered the inputs again" in str(run.error)
+    assert not artist.value("has_matte")
+    (folder(shot, "inputs") / "inputs.json").unlink()
+    run = artist.press("matte_range")
+    assert (run.error, run.version.name, artist.value("version_name")) == (None, "v001", "v001")
+    ours, copied = (alpha_of(artist.value("alpha_path"), frame)[24].argmax() for frame in (1012, 1003))
+    assert ours < copied, "the disc of 1012 is where it belongs"

@@ -247,4 +247,4 @@ def test_missing_libraries_are_one_clear_line(fake: FakeNuke, shot: Shot, monkey
     monkeypatch.setitem(__import__("sys").modules, "zmq", None)
     run = artist.press("matte_range")
     assert "mattebridge nuke install" in str(run.error)
-    assert importlib.import_module("mattebridge_nuke.background").RUNS == {}
+    assert importlib.import_module("mattebridge_nuke.background").RUNS == []

@@ -51,7 +51,7 @@ class Artist:
         return started[0] if started else None
 
     def running(self) -> Any:
-        return importlib.import_module("mattebridge_nuke.background").RUNS.get(self.node._name)
+        return importlib.import_module("mattebridge_nuke.background").running(self.node)
 
     def press(self, button: str, timeout_s: float = 30.0) -> Any:
         """Press and wait for the end. Raises `AssertionError` with the dialogs when no run was started."""

@@ -93,9 +93,6 @@ class Node(Guarded):
         self._session.undo.record(f"input of {self._name}", lambda: self._inputs.__setitem__(slice(None), before))
         return True
 
-    def dependencies(self, mask: int = 0) -> list[Node]:
-        return [node for node in self._inputs if node is not None]
-
     def dependent(self, mask: int = 0, forceEvaluate: bool = True) -> list[Node]:
         siblings = self._parent._children if self._parent is not None else []
         return [node for node in siblings if self in node._inputs]

@@ -129,7 +129,7 @@ def _read(node: Node) -> Picture:
     session = node._session
     knob = node._knobs["file"]
     with session.in_context(frame=_mapped_frame(node)):
-        path = session.filename_filter(knob.getEvaluatedValue())  # type: ignore[attr-defined]
+        path = session.in_project(session.filename_filter(knob.getEvaluatedValue()))  # type: ignore[attr-defined]
     local = session.localised(path)
     try:
         picture = read_exr(Path(local or path))

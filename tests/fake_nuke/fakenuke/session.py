@@ -99,6 +99,7 @@ class Session:
         root = Root(self, "Root", "root", None)
         knobs: list[Knob] = [
             File_Knob("name"),
+            File_Knob("project_directory"),
             Int_Knob("first_frame", value=1),
             Int_Knob("last_frame", value=100),
             Boolean_Knob("proxy"),
@@ -169,6 +170,10 @@ class Session:
         filled = text.replace("%V", self.context.view).replace("%v", self.context.view[:1])
         filled = re.sub(r"%(\d*)d", lambda match: f"{self.context.frame:0{match.group(1) or 1}d}", filled)
         return re.sub(r"#+", lambda match: f"{self.context.frame:0{len(match.group())}d}", filled)
+
+    def in_project(self, path: str) -> str:
+        """A relative path is looked for in the project directory."""
+        return (Path(self.root._knobs["project_directory"].getEvaluatedValue()) / path).as_posix()  # type: ignore[attr-defined]
 
     def filename_filter(self, path: str) -> str:
         for call in self.filters:
