@@ -62,6 +62,9 @@ class Worker:
                 smaller = None if job.plan or not request.fallback else smaller_canvas(request, self.shelf)
                 if smaller is None:
                     raise
+                if job.spool and mine:  # the client has them, and a shot has one canvas
+                    error.remedy = f"Run it again with --preset {smaller.preset}: frames at {request.preset} were sent."
+                    raise
                 message = f"{error.message}: the whole shot is run again at preset {smaller.preset}"
                 emit(JobWarning(key=job.key, code="SMALLER_CANVAS", message=message))
                 request = smaller

@@ -12,6 +12,7 @@ from mattebridge.errors import OutOfMemory, OutputExists
 from mattebridge.messages import Done, FrameDone, Warning_
 from mattebridge_server.engine import local
 from mattebridge_server.engine.shelf import Shelf, parse_device
+from mattebridge_server.engine.wire import RunJob
 from mattebridge_server.models.base import (
     Canvas,
     Checkpoint,
@@ -110,6 +111,19 @@ def test_what_still_does_not_fit_runs_at_a_smaller_canvas_for_the_whole_shot(
     last = [e.message for e in shot.events if isinstance(e, Warning_) and e.code == "SMALLER_CANVAS"][-1]
     assert "is too much" in last and "preset small" in last
     assert {event.frame for event in shot.events if isinstance(event, FrameDone)} == set(shot.frames)
+
+
+def test_frames_that_were_sent_are_not_followed_by_frames_of_another_canvas(
+    shot: SmallShot, hungry: type[Hungry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pictures that travel through the socket are given once; a second round could not replace them."""
+    monkeypatch.setattr(local, "RunJob", lambda **fields: RunJob(spool=str(shot.folder), **fields))
+    hungry.fails_at = 3
+    with pytest.raises(OutOfMemory, match="late") as refused:
+        run(shot, preset="large", fallback=True)
+    assert "--preset medium" in refused.value.remedy and "SMALLER_CANVAS" not in told(shot)
+    hungry.fails_at = 1
+    assert run(shot, out="early/a.####.exr", preset="large", fallback=True).written == 5, "nothing was sent yet"
 
 
 @pytest.mark.parametrize("fallback", [False, True])
