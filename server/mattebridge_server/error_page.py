@@ -29,7 +29,7 @@ WARNINGS: Mapping[str, str] = {
     "NON_FINITE": "The frame held NaN or infinite values; they were repaired before anything else, and counted.",
     "OBJECT_OUTSIDE": "The subject probably goes on outside its mask: a guess from colour alone.",
     "PLAN": "Something that the plan decided and that a person may want to know, such as the mask's channel.",
-    "PLATE": "Something about a plate to look at: data beyond the shot's grid, or another colour space than the first's.",
+    "PLATE": "Something about a plate to look at: data beyond the shot's grid, or a colour space of its own.",
     "SERVER_RESTARTED": "The server was started again while the job was unfinished; nothing that was done is lost.",
     "SMALLER_CANVAS": "The device was out of memory; the whole shot was run again at a smaller canvas.",
     "SMALL_FEATURE": "The masked shape is so thin that `edge` does better than a diffusion model.",
