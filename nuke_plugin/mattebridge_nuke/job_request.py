@@ -115,6 +115,9 @@ def version_digest(job: Plan, keys: Mapping[int, str], model: str) -> str:
     body = request(job, "", {}, AUTOMATIC, label="-")
     for free in ("frames", "delivery", "priority", "label"):
         body.pop(free, None)
+    usual = facts.settings.defaults  # one that is stated is the same as one that is not
+    chosen = {name: value for name, value in body.pop("params", {}).items() if usual.get(name) != value}
+    body.update({"params": chosen} if chosen else {})
     rendered = job.rendered()
     body.update(dict.fromkeys(rendered, "rendered"))
     body.update(model_version=model, roles=output_roles(facts), views=facts.views if facts.several_views else ())

@@ -27,11 +27,11 @@ def knob_of(model: str, param: str) -> str:
 
 
 def cache_text(models: Iterable[ModelInfo]) -> str:
-    """What callbacks need to know of the models without asking a server: names, presets, parameters."""
+    """What is to be known of the models without asking a server: names, presets, parameters with their defaults."""
     table = {
         info.name: {
             "presets": [preset.name for preset in info.presets],
-            "params": {param.name: param.type for param in info.params},
+            "params": {param.name: param.default for param in info.params},
         }
         for info in models
     }
@@ -84,11 +84,21 @@ def show(node: host.Node, model: str) -> None:
 
 def values(node: host.Node) -> dict[str, ParamValue]:
     """The chosen model's parameters as set on the node; empty before the first Refresh models."""
-    model = str(host.get(node, "model_name") or host.get(node, "model"))
+    model = _model(node)
     prefix = knob_of(model, "")
-    table: Mapping[str, str] = cached(node).get(model, {}).get("params", {})
+    table = defaults(node)
     if table:
         pairs = {param: knob_of(model, param) for param in table}
     else:
         pairs = {name[len(prefix) :]: name for name in host.knob_names(node) if name.startswith(prefix)}
     return {param: host.get(node, name) for param, name in pairs.items() if host.has(node, name)}
+
+
+def defaults(node: host.Node) -> Mapping[str, ParamValue]:
+    """What the chosen model takes where nothing is said; empty before the first Refresh models."""
+    table: Mapping[str, ParamValue] = cached(node).get(_model(node), {}).get("params", {})
+    return table
+
+
+def _model(node: host.Node) -> str:
+    return str(host.get(node, "model_name") or host.get(node, "model"))

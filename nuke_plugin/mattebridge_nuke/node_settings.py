@@ -44,6 +44,7 @@ class NodeSettings:
     priority: str = "interactive"
     version: str = ""
     params: Mapping[str, ParamValue] = field(default_factory=dict)
+    defaults: Mapping[str, ParamValue] = field(default_factory=dict)
 
 
 def read(name: str, get: Callable[[str], Any], folder: str, params: Mapping[str, ParamValue]) -> NodeSettings:

@@ -40,6 +40,7 @@ def gather(node: host.Node, mask_needed: bool = True) -> NodeFacts:
     folder = result_folder(node)
     params = model_parameters.values(node)
     settings = node_settings.read(name, lambda knob: host.get(node, knob), folder, params)
+    settings = replace(settings, defaults=model_parameters.defaults(node))
     if not mask_needed:
         settings = replace(settings, made_mask="")
     if settings.made_mask:

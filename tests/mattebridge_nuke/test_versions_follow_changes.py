@@ -55,6 +55,19 @@ def test_a_changed_mask_frame_makes_a_version_that_recomputes_only_its_surroundi
     assert artist.value("node_label") == "v002  12 frames"
 
 
+def test_models_that_are_refreshed_make_no_version(fake: FakeNuke, server: LocalServer, tmp_path: Path) -> None:
+    """Parameters that stand at their defaults say what no parameters say."""
+    artist = Artist(fake, Shot(tmp_path, 1001, 1002).script(fake))
+    artist.press("matte_range", timeout_s=120)
+    artist.fake.press(artist.node, "refresh")
+    artist.until(lambda: artist.node.knob("p_edge__reach") is not None)
+    artist.press("matte_range", timeout_s=120)
+    assert artist.value("version_name") == "v001"
+    artist.set(p_edge__reach=artist.value("p_edge__reach") / 2)
+    artist.press("matte_range", timeout_s=120)
+    assert artist.value("version_name") == "v002"
+
+
 def test_a_changed_parameter_makes_the_next_version(artist: Artist, shot: Shot) -> None:
     artist.press("matte_range")
     artist.set(p_gated__gain=0.5)
