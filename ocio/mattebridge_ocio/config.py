@@ -81,11 +81,6 @@ class ColourConfig:
         """The variables in force: the config's defaults overlaid with the job's values."""
         return MappingProxyType(dict(self._context.getStringVars()))
 
-    @property
-    def declared_variables(self) -> tuple[str, ...]:
-        """The variables whose values a client has to send."""
-        return tuple(self._config.getEnvironmentVarNames())
-
     @functools.cached_property
     def working_space(self) -> str:
         """The space of the ``scene_linear`` role. Raises `ColourError` ("config_invalid") where there is none."""

@@ -75,11 +75,6 @@ class Ledger:
         """Weights of all loaded models, and the working sets of those that run."""
         return _together(self._held.values()) + sum(self._running.values())
 
-    @property
-    def free_bytes(self) -> int:
-        """What the budget leaves."""
-        return self.budget_bytes - self.used_bytes
-
     def holdings(self) -> tuple[Holding, ...]:
         """Loaded models, least recently used first."""
         return tuple(Holding(name, need.weights_bytes, self._pins.get(name, 0)) for name, need in self._held.items())

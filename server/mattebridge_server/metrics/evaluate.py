@@ -23,6 +23,7 @@ from mattebridge.frames import FrameSet
 from mattebridge.sequence import Sequence
 
 from ..media import FrameHeader, choose_mask_channel, place, read_header, read_mask, read_plate
+from ..pipeline.plan import sample_indices
 from .matting import conn, dtssd, foreground_mad, foreground_mse, grad, mad, mse, sad
 
 Float32 = NDArray[np.float32]
@@ -109,8 +110,7 @@ _STILL = {"mad": mad, "mse": mse, "sad": sad, "grad": grad, "conn": conn}
 def _channel(sequence: Sequence, numbers: FrameSet, view: str, asked: str, flag: str = "--channel") -> str:
     """Where the alpha is, decided for the range: on single frames the subject may fill the picture."""
     frames = list(numbers)
-    few = dict.fromkeys(frames[index * (len(frames) - 1) // 4] for index in range(5))
-    paths = [(frame, sequence.path(frame, view=view)) for frame in few]
+    paths = [(frames[i], sequence.path(frames[i], view=view)) for i in sample_indices(len(frames))]
     try:
         return choose_mask_channel(paths, channel=asked, view=view).channel
     except MatteBridgeError as error:

@@ -70,6 +70,7 @@ class Finisher:
         self._stages, self._about, self._model_of = stages, dict(about), model_of
         self._linear = is_scene_linear(shot.config, shot.plan.plate_space)
         self._filler_lock = threading.Lock()
+        self._filler_found: Model | None = None
         self._outputs: Outputs | None = None
 
     def send_to(self, outputs: Outputs) -> None:
@@ -124,8 +125,11 @@ class Finisher:
         return filler.digest() if filler is not None else ""
 
     def _filler(self) -> Model | None:
-        """Who makes the clean plate; None where the job's own model does."""
-        return None if CLEAN_PLATE in self._card.outputs else self._model_of(FILLER)
+        """Who makes the clean plate, asked for once in a job; None where the job's own model does."""
+        if self._filler_found is None and CLEAN_PLATE not in self._card.outputs:
+            with self._filler_lock:
+                self._filler_found = self._filler_found or self._model_of(FILLER)
+        return self._filler_found
 
     # -- stages ------------------------------------------------------------------------------------------------
 
@@ -172,11 +176,11 @@ class Finisher:
     def _clean_plate(self, frame: int, alpha: Float32, result: FrameResult) -> Float32:
         """The plate with the subject filled in, in the plate's own space; what was not filled is the plate's."""
         plate = self._store.plate(frame).pixels
-        if CLEAN_PLATE in self._card.outputs:
+        filler = self._filler()
+        if filler is None:
             filled = result
         else:
             with self._filler_lock, self._stages.measure("cleanplate"):  # one frame at a time
-                filler = self._model_of(FILLER)
                 window = StillWindow(frame, self._light(plate), alpha)
                 filled = next(iter(filler.run(window, resolve_params(filler.card, {}), _never_stop)))
         assert filled.foreground is not None

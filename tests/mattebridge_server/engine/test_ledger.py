@@ -96,7 +96,7 @@ def test_a_loaded_model_needs_only_its_working_set_to_run() -> None:
     ledger = _with(7, A)
     assert ledger.admit(A).evict == ()
     ledger.pin(A)
-    assert ledger.free_bytes == 0
+    assert ledger.used_bytes == ledger.budget_bytes
 
 
 def test_a_reload_that_fails_leaves_the_old_model_serving() -> None:
