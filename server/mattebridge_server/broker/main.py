@@ -34,7 +34,7 @@ from .config import Config
 from .journal import network_file_system
 from .lock import DYING_S, FileLock, Holder, broker_lock, device_lock
 from .logs import set_up_logging
-from .owner import Process, owner_of, watch
+from .owner import Process, Watch, owner_of
 from .scheduling import Policy
 from .service import Service
 from .sockets import is_loopback, local_endpoint
@@ -92,16 +92,16 @@ def run(args: argparse.Namespace, adjust: Callable[[Config], Config] = lambda co
     with _folders_can_be_used():
         private_folder(settings.runtime_dir)
         _only_one(lock, holder)
-    watched = watch(owner, starter)
+    watch = Watch(owner, starter)
     sys.setswitchinterval(SWITCH_S)
     try:
         with _folders_can_be_used():
             config = adjust(configure(arguments, settings))
             set_up_logging(config.log_file)
         with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as loop:  # Windows' usual loop cannot watch ZeroMQ
-            return loop.run(_serve(config, settings, lock, holder))
+            return loop.run(_serve(config, settings, lock, holder, watch))
     finally:
-        watched.set()
+        watch.end()
         lock.release()
 
 
@@ -174,8 +174,8 @@ def configure(args: Arguments, settings: Settings) -> Config:
     )
 
 
-async def _serve(config: Config, settings: Settings, lock: FileLock, holder: Holder) -> int:
-    service = Service(config)
+async def _serve(config: Config, settings: Settings, lock: FileLock, holder: Holder, watch: Watch) -> int:
+    service = Service(config, watch.heard)
     try:
         endpoints = await service.bind()
     except (zmq.ZMQError, OSError) as error:

@@ -4,8 +4,9 @@ Two signs are watched. The owner's folder: a farm removes a session's working fo
 owner's process: whoever asked for the server names the processes above it, nearest first. The nearest of them are
 wrappers (a shell, sudo, setsid) that wait for the command that starts us and end with it; which ones nobody can tell
 beforehand. So while that command runs (loading a large model takes minutes) all of them have to live; and `SETTLE_S`
-after its end, the nearest one left is the owner. A process is known by its id and its start time, because ids are given
-out again.
+after its end, the nearest one left is the owner. Who connects before that comes from the owner, which goes on only when
+the wrappers have ended: they are settled then, and an owner killed a moment later was one. A process is known by its id
+and its start time, because ids are given out again.
 
 The watch is a thread beside the loop: it works although the loop hangs. It asks politely first, as any signal does.
 """
@@ -88,34 +89,47 @@ def ancestors() -> tuple[int, ...]:
     return (*found, pid) if pid == 1 and sys.platform == "linux" else ()
 
 
-def watch(owner: Owner, starter: Process, stop: Callable[[int], None] | None = None) -> threading.Event:
-    """Watch in the background; the returned event ends the watch. ``stop`` gets a signal number (default: to us).
+class Watch:
+    """A watch in the background. ``stop`` gets a signal number (default: it is sent to this process).
 
     ``starter`` is the command that started this process, our parent: wrappers among the owner's processes end with it.
     """
-    over = threading.Event()
-    if owner:
-        act = stop or (lambda number: os.kill(os.getpid(), number))
-        threading.Thread(target=_watch, args=(owner, starter, act, over), name="owner", daemon=True).start()
-    return over
 
+    def __init__(self, owner: Owner, starter: Process, stop: Callable[[int], None] | None = None) -> None:
+        self._starter = starter
+        self._stop = stop or (lambda number: os.kill(os.getpid(), number))
+        self._settled, self._over = threading.Event(), threading.Event()
+        if owner:
+            threading.Thread(target=self._run, args=(owner,), name="owner", daemon=True).start()
+        else:
+            self._settled.set()
 
-def _watch(owner: Owner, starter: Process, stop: Callable[[int], None], over: threading.Event) -> None:
-    while starter.alive and not owner.gone():
-        if over.wait(POLL_S):
+    def heard(self) -> None:
+        """A client is there. Once the starter has ended, that is what the owner runs next: no wrapper is left."""
+        if not self._settled.is_set() and not self._starter.alive:
+            self._settled.set()
+
+    def end(self) -> None:
+        """Watch no longer."""
+        self._over.set()
+        self._settled.set()
+
+    def _run(self, owner: Owner) -> None:
+        while self._starter.alive and not owner.gone() and not self._settled.is_set():
+            self._settled.wait(POLL_S)
+        if not self._starter.alive:
+            self._settled.wait(SETTLE_S)
+            self._settled.set()
+            owner = owner.settled()
+        while not (why := owner.gone()) and not self._over.wait(POLL_S):
+            pass
+        if self._over.is_set():
             return
-    if not starter.alive:
-        if over.wait(SETTLE_S):
-            return
-        owner = owner.settled()
-    while not (why := owner.gone()):
-        if over.wait(POLL_S):
-            return
-    log.warning("stopping: the owner of this server is gone (%s)", why)
-    for number in (signal.SIGTERM, signal.SIGTERM, getattr(signal, "SIGKILL", signal.SIGTERM)):
-        stop(number)
-        if over.wait(DRAIN_S):
-            return
+        log.warning("stopping: the owner of this server is gone (%s)", why)
+        for number in (signal.SIGTERM, signal.SIGTERM, getattr(signal, "SIGKILL", signal.SIGTERM)):
+            self._stop(number)
+            if self._over.wait(DRAIN_S):
+                return
 
 
 def _stat(pid: int) -> list[bytes]:

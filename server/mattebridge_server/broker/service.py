@@ -10,7 +10,7 @@ import asyncio
 import logging
 import socket as host_socket
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import msgspec
@@ -49,10 +49,11 @@ REPLAY_ROWS = 500
 
 
 class Service:
-    """One broker from start to drained. Make it and `run` it inside a running loop."""
+    """One broker from start to drained. Make it and `run` it inside a running loop. ``heard`` is told of messages."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, heard: Callable[[], None]) -> None:
         self.config = config
+        self.heard = heard
         self.loop = asyncio.get_running_loop()
         now = self.loop.time()
         self.out = do.Outbox()
@@ -140,6 +141,7 @@ class Service:
     # -- in --------------------------------------------------------------------------------------------------------
 
     def _incoming(self, peer: do.Peer, parts: list[bytes]) -> None:
+        self.heard()
         allowed = self.config.allowed
         local = peer.user == do.LOCAL_USER
         if not local and not allowed.allows(peer.user):

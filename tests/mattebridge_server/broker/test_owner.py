@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mattebridge_server.broker import owner
-from mattebridge_server.broker.owner import Process, ancestors, owner_of, watch
+from mattebridge_server.broker.owner import Process, Watch, ancestors, owner_of
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ class Watched:
     def __init__(self, pids: list[int], folder: str = "", starter: int = 0) -> None:
         self.told: list[int] = []
         self.asked, self.all_three = threading.Event(), threading.Event()
-        self.over = watch(owner_of(pids, folder), Process.of(starter or os.getpid()), self._stop)
+        self.watch = Watch(owner_of(pids, folder), Process.of(starter or os.getpid()), self._stop)
 
     def _stop(self, number: int) -> None:
         self.told.append(number)
@@ -40,7 +40,7 @@ class Watched:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.over.set()
+        self.watch.end()
 
 
 def sleeper() -> subprocess.Popen[bytes]:
@@ -90,6 +90,20 @@ def test_a_wrapper_ends_with_the_start_and_the_nearest_one_left_is_the_owner() -
         starter.communicate(b"\n")
         wrapper.communicate(b"\n")
         assert not watched.asked.wait(1.5)
+        runner.communicate(b"\n")
+        assert watched.asked.wait(10)
+
+
+def test_an_owner_killed_soon_after_its_first_client_was_one_and_its_parent_never_is() -> None:
+    starter, wrapper, runner = sleeper(), sleeper(), sleeper()
+    owner.SETTLE_S = 60.0
+    with Watched([wrapper.pid, runner.pid, os.getpid()], starter=starter.pid) as watched:
+        watched.watch.heard()  # the starter itself connects, and the wrapper is no owner for that
+        starter.communicate(b"\n")
+        wrapper.communicate(b"\n")
+        assert not watched.asked.wait(0.2)
+        watched.watch.heard()  # what the runner runs next
+        assert not watched.asked.wait(0.2)
         runner.communicate(b"\n")
         assert watched.asked.wait(10)
 

@@ -121,13 +121,13 @@ def test_a_killed_worker_leaves_nothing_and_a_second_run_makes_only_what_is_miss
     shot.environment["TMPDIR"] = str(shot.folder)  # a killed worker leaves its session's folder behind
     bundle = shot.bundle("edge", 8)
     worker = shot.start(shot.openjd_words(bundle, "--step", "Matte"))
-    log = read_until(worker, "frame 1010 written")
+    log = read_until(worker, "frame 1003 written")  # sooner than a start's wrappers are sure to have ended
     children = {child.pid for child in psutil.Process(worker.pid).children(recursive=True)}
     worker.kill()
     worker.communicate(timeout=60)
     wait_gone(children | server_pids(log))
     before = {f: shot.result(f).stat().st_mtime_ns for f in shot.frames if shot.result(f).exists()}
-    assert 10 <= len(before) <= 16, "two chunks of three at most"
+    assert 3 <= len(before) <= 8, "one chunk of three at most"
     again = shot.openjd(bundle, "--step", "Verify", "--run-dependencies")
     assert again.returncode == 0, again.stdout[-4000:]
     kept = sum(int(n) for n in re.findall(r"frames to matte, (\d+) finished before", again.stdout))
