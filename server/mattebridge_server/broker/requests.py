@@ -20,10 +20,10 @@ from mattebridge.errors import (
 )
 from mattebridge.messages import ErrorInfo, JobRequest, ModelInfo
 
+from ..model_names import AUTO, FALLBACK, FILLER, helpers
 from ..paths import map_path
 from ..site import Site
 
-AUTO_MODEL = "auto"
 INPUT_ROLES = {"plate": "plate", "mask": "mask", "core": "core", "garbage": "garbage", "comp_over": "background"}
 OUTPUT_ROLES = {"out": "alpha", "fgr": "fgr", "comp": "comp", "cleanplate": "cleanplate"}
 UPLOAD_ROLES = frozenset((*INPUT_ROLES.values(), "config"))
@@ -121,35 +121,53 @@ def _before(path: str, last: int) -> str:
 def model_problem(
     request: JobRequest, models: dict[str, ModelInfo], site: Site, budget_bytes: int
 ) -> MatteBridgeError | None:
-    """Why the job's model cannot run here; None where it can, or where no engine has told its models yet."""
+    """Why the job's model, or a helper of it, cannot run here; None where it can, or no engine has told its models."""
     if not request.model:
         return UsageError("the job names no model", remedy="Name one, or 'auto'.")
-    if not models or request.model == AUTO_MODEL:
+    if not models:
         return None
-    model = models.get(request.model)
-    if model is None:
-        return ModelUnknown(f"no model is called '{request.model}'", details={"models": ", ".join(sorted(models))})
-    if not site.licences.allows(model.licence):
-        return LicenceRefused(
-            f"the licence of '{model.name}' ({model.licence}) is not one that this site allows",
-            remedy="Choose a model with an allowed licence, or have the site file changed.",
-            details={"licence": model.licence, "allowed": ", ".join(site.licences.allow or ())},
-        )
-    if request.fallback:
-        return None  # the engine finds what will do instead, and says so
-    if not model.installed:
-        return ModelNotInstalled(
-            f"the model '{model.name}' is known but not installed on the server",
-            remedy=f"Run `mattebridge models pull {model.name}` there; `mattebridge models path {model.name}` says "
-            "which files it needs, from where, for copying them by hand.",
-        )
-    preset = next((one for one in model.presets if one.name == request.preset), None)
-    if preset is not None and 0 < budget_bytes < preset.peak_bytes:
-        fitting = [one.name for one in model.presets if one.peak_bytes <= budget_bytes]
-        return OutOfMemory(
-            f"preset '{preset.name}' of '{model.name}' needs {preset.peak_bytes / 2**30:.1f} GiB, the device has "
-            f"{budget_bytes / 2**30:.1f} GiB",
-            remedy=f"Use the preset {' or '.join(fitting)}." if fitting else "Use a lighter model or a larger host.",
-            details={"need_bytes": preset.peak_bytes, "budget_bytes": budget_bytes},
-        )
-    return None
+    model = models.get(FALLBACK if request.model == AUTO else request.model)
+    if request.model != AUTO:
+        if model is None:
+            return ModelUnknown(f"no model is called '{request.model}'", details={"models": ", ".join(sorted(models))})
+        problem = _licence_problem(model, site)
+        if problem is None and not request.fallback:  # else the engine finds what will do instead, and says so
+            problem = _installed_problem(model) or _memory_problem(model, request.preset, budget_bytes)
+        if problem is not None:
+            return problem
+    beside = [models[name] for name in helpers(request, model) if name in models] if model is not None else []
+    missing = [_installed_problem(one) for one in beside if one.name == FILLER and request.kind != "plan"]
+    return next(filter(None, [_licence_problem(one, site) for one in beside] + missing), None)
+
+
+def _licence_problem(model: ModelInfo, site: Site) -> MatteBridgeError | None:
+    if site.licences.allows(model.licence):
+        return None
+    return LicenceRefused(
+        f"the licence of '{model.name}' ({model.licence}) is not one that this site allows",
+        remedy="Choose a model with an allowed licence, or have the site file changed.",
+        details={"licence": model.licence, "allowed": ", ".join(site.licences.allow or ())},
+    )
+
+
+def _installed_problem(model: ModelInfo) -> MatteBridgeError | None:
+    if model.installed:
+        return None
+    return ModelNotInstalled(
+        f"the model '{model.name}' is known but not installed on the server",
+        remedy=f"Run `mattebridge models pull {model.name}` there; `mattebridge models path {model.name}` says "
+        "which files it needs, from where, for copying them by hand.",
+    )
+
+
+def _memory_problem(model: ModelInfo, preset_name: str, budget_bytes: int) -> MatteBridgeError | None:
+    preset = next((one for one in model.presets if one.name == preset_name), None)
+    if preset is None or not 0 < budget_bytes < preset.peak_bytes:
+        return None
+    fitting = [one.name for one in model.presets if one.peak_bytes <= budget_bytes]
+    return OutOfMemory(
+        f"preset '{preset.name}' of '{model.name}' needs {preset.peak_bytes / 2**30:.1f} GiB, the device has "
+        f"{budget_bytes / 2**30:.1f} GiB",
+        remedy=f"Use the preset {' or '.join(fitting)}." if fitting else "Use a lighter model or a larger host.",
+        details={"need_bytes": preset.peak_bytes, "budget_bytes": budget_bytes},
+    )

@@ -7,14 +7,13 @@ from dataclasses import dataclass, replace
 from mattebridge.errors import ModelNotInstalled, OutOfMemory
 from mattebridge.messages import JobRequest
 
-from ..models.auto import AUTO, FALLBACK, Host, choose
+from ..model_names import AUTO, FALLBACK, FILLER, helpers
+from ..models.auto import Host, choose
 from ..models.base import ModelCard
 from ..models.licences import check_allowed
-from ..pipeline.finish import CLEAN_PLATE, FILLER
 from ..pipeline.glance import glance_at_masks
 from ..pipeline.params import card_params
 from ..pipeline.plan import ShotPlan
-from ..pipeline.tracking import DEFAULT_TRACKER
 from ..site import LicencePolicy, Site
 from .shelf import Shelf
 
@@ -46,7 +45,7 @@ def settle_model(request: JobRequest, shelf: Shelf, site: Site, plan: ShotPlan |
         request, why = chosen.request, chosen.why
     card = shelf.registry.get(request.model).card
     check_allowed(card, policy)
-    helpers = _usable_helpers(request, shelf, policy)
+    beside = _usable_helpers(request, shelf, policy)
     may_change = request.fallback and plan is None and request.model != FALLBACK
     try:
         shelf.require_installed(card)
@@ -55,7 +54,7 @@ def settle_model(request: JobRequest, shelf: Shelf, site: Site, plan: ShotPlan |
             raise
         return _lighter(request, error.message, shelf, policy)
     try:
-        shelf.need_fits(request.model, request.precision, request.preset, helpers)
+        shelf.need_fits(request.model, request.precision, request.preset, beside)
     except OutOfMemory as error:
         if not may_change:
             raise
@@ -73,9 +72,9 @@ def smaller_canvas(request: JobRequest, shelf: Shelf) -> JobRequest | None:
 
 
 def _largest_fitting(request: JobRequest, shelf: Shelf) -> JobRequest | None:
-    helpers = _helpers(request, shelf.registry.get(request.model).card)
+    beside = helpers(request, shelf.registry.get(request.model).card)
     for preset in _smaller_presets(request, shelf):
-        if preset in shelf.fitting_presets(request.model, request.precision, helpers):
+        if preset in shelf.fitting_presets(request.model, request.precision, beside):
             return replace(request, preset=preset)
     return None
 
@@ -88,24 +87,14 @@ def _smaller_presets(request: JobRequest, shelf: Shelf) -> list[str]:
     return [one.name for one in sorted(smaller, key=lambda one: -one.canvas_pixels)]
 
 
-def _helpers(request: JobRequest, card: ModelCard) -> tuple[str, ...]:
-    """Models that the job runs besides its own: the tracker that makes its masks, the filler of its clean plate.
-
-    A model that follows a shot takes prompts itself, and one that makes clean plates needs no filler.
-    """
-    tracker = request.fill or (DEFAULT_TRACKER if request.prompts else "")
-    fills = bool(request.cleanplate) and CLEAN_PLATE not in card.outputs
-    return tuple(filter(None, (tracker if card.temporal != "shot" else "", FILLER if fills else "")))
-
-
 def _usable_helpers(request: JobRequest, shelf: Shelf, policy: LicencePolicy) -> tuple[str, ...]:
     """Raises `LicenceRefused`, and `ModelNotInstalled` for the filler: a frame's last step is too late to miss it."""
-    helpers = _helpers(request, shelf.registry.get(request.model).card)
-    for helper in helpers:
+    beside = helpers(request, shelf.registry.get(request.model).card)
+    for helper in beside:
         check_allowed(shelf.registry.get(helper).card, policy)
-    if FILLER in helpers and request.kind != "plan":
+    if FILLER in beside and request.kind != "plan":
         shelf.require_installed(shelf.registry.get(FILLER).card)
-    return helpers
+    return beside
 
 
 def _automatic(request: JobRequest, shelf: Shelf, policy: LicencePolicy) -> Chosen:

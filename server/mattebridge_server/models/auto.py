@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+from mattebridge_server.model_names import FALLBACK
 from mattebridge_server.models.base import ModelCard
 from mattebridge_server.site import LicencePolicy
 
-AUTO = "auto"
 PREFERENCE = ("videomama", "sam2-matte")
-FALLBACK = "edge"
 SMALL_FEATURE_PX = 25.0
 GIB = 2**30
 

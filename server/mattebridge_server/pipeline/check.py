@@ -18,7 +18,7 @@ from mattebridge.messages import ErrorInfo, JobRequest, ParamValue
 
 from ..engine.wire import JobChecked
 from ..media import check_same_geometry, read_header
-from ..models.auto import AUTO
+from ..model_names import AUTO
 from ..models.base import ModelCard
 from ..models.registry import Registry
 from ..paths import resolve

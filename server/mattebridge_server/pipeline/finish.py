@@ -15,6 +15,7 @@ from ..matting.foreground import straight_foreground
 from ..matting.linear_light import solve_linear
 from ..matting.restore import Placement, restore
 from ..media import Plate, place, write_alpha, write_planes, write_rgb
+from ..model_names import CLEAN_PLATE, FILLER
 from ..models.base import FrameResult, Model, ModelCard
 from .colour import config_label, convert, is_scene_linear, stated_space
 from .inputs import PLANES_SUFFIX, WRITE_ROLES, ShotInputs
@@ -29,9 +30,6 @@ from .tracking import MAIN_LAYER
 
 Float32 = NDArray[np.float32]
 Attributes = Mapping[str, str | int | float]
-
-FILLER = "lama"
-CLEAN_PLATE = "clean_plate"
 
 
 @dataclass(frozen=True)

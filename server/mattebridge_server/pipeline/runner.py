@@ -23,6 +23,7 @@ from mattebridge.messages import JobRequest, ParamValue
 from ..crashpoints import reach
 from ..engine.wire import JobStep
 from ..media import remove_stale_temporaries
+from ..model_names import TRACKER
 from ..models.base import FrameResult, Model
 from ..site import Site
 from .control import Control, Emit
@@ -40,7 +41,7 @@ from .seam_watch import SeamWatch
 from .store import FrameStore, MaskRule
 from .tail import Tail, workers_for
 from .timing import Stages, host_memory_bytes, peak_memory_bytes
-from .tracking import DEFAULT_TRACKER, Track, frames_to_make, keep_track, tell
+from .tracking import Track, frames_to_make, keep_track, tell
 
 LONGEST_HELD_WINDOW = 16
 
@@ -213,9 +214,9 @@ class JobRun:
         folder = Path(tempfile.mkdtemp(prefix="mattebridge-track-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         with self._res.aside(self._model.card.name):
-            tracker = self._tracker = self._res.model_of(self._request.fill or DEFAULT_TRACKER)
+            tracker = self._tracker = self._res.model_of(self._request.fill or TRACKER)
             if tracker.card.temporal != "shot":
-                raise UsageError(f"{tracker.card.name} cannot make masks", remedy=f"Use --fill {DEFAULT_TRACKER}.")
+                raise UsageError(f"{tracker.card.name} cannot make masks", remedy=f"Use --fill {TRACKER}.")
             track = self._run_tracker(tracker, make, folder)
         self._inputs = track.inputs
         self._tell.warn("TRACKED", tell(track, tracker.card.name), None)

@@ -25,7 +25,6 @@ from .store import LAYER_PREFIX
 
 Float32 = NDArray[np.float32]
 MAIN_LAYER = "A"
-DEFAULT_TRACKER = "sam2"
 
 
 @dataclass(frozen=True)

@@ -155,6 +155,34 @@ def test_a_licence_that_the_site_does_not_allow_is_refused_at_submit_and_check()
     assert isinstance(answers(submit(bench, key="two"))[0], m.Accepted)
 
 
+def test_a_clean_plate_without_its_filler_is_refused_at_submit_and_check():
+    bench = Bench()
+    bench.engine(0.0, wire.Ready(device="gpu", models=(*MODELS, m.ModelInfo("lama", installed=False))))
+    bench.call(0.0, ANN, HELLO)
+    for key, model in (("one", "edge"), ("two", "auto")):
+        (refused,) = answers(submit(bench, key=key, model=model, cleanplate="/c.####.exr", fallback=True))
+        assert refused.error.code == "MODEL_NOT_INSTALLED"
+        assert "mattebridge models pull lama" in refused.error.remedy
+    asked = m.JobRequest("/p", model="edge", cleanplate="/c.####.exr", kind="plan")
+    assert isinstance(answers(bench.call(0.0, ANN, m.Submit(1, "plan", asked, "boot")))[0], m.Accepted)
+    (ask,) = [
+        one
+        for one in bench.call(0.0, ANN, m.Check(1, m.JobRequest("/p", model="edge", cleanplate="/c.####.exr")))
+        if isinstance(one, Ask)
+    ]
+    bench.desk.checked(ask.number, ())
+    assert answers(bench.effects())[0].problems[0].code == "MODEL_NOT_INSTALLED"
+
+
+def test_a_helpers_licence_counts_as_the_models_own():
+    bench = Bench(Site(licences=LicencePolicy(("apache-2.0",))))
+    bench.engine(0.0, wire.Ready(device="gpu", models=(*MODELS, m.ModelInfo("sam2", licence="GPL-3.0"))))
+    bench.call(0.0, ANN, HELLO)
+    (refused,) = answers(submit(bench, model="edge", fill="sam2"))
+    assert refused.error.code == "LICENCE_REFUSED"
+    assert "sam2" in refused.error.message
+
+
 def test_questions_about_models_wait_until_an_engine_has_told_them():
     bench = Bench()
     bench.call(0.0, ANN, HELLO)
