@@ -9,15 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mattebridge.errors import FrameError
-
 from ..matting.foreground import straight_foreground
 from ..matting.linear_light import solve_linear
 from ..matting.restore import Placement, restore
-from ..media import Plate, place, write_alpha, write_planes, write_rgb
+from ..media import place, write_alpha, write_planes, write_rgb
 from ..model_names import CLEAN_PLATE, FILLER
 from ..models.base import FrameResult, Model, ModelCard
-from .colour import config_label, convert, is_scene_linear, stated_space
+from .background import behind
+from .colour import config_label, is_scene_linear
 from .inputs import PLANES_SUFFIX, WRITE_ROLES, ShotInputs
 from .outputs import FILL_ATTRIBUTE, KEY_ATTRIBUTE, SHOT_ATTRIBUTE, Outputs, role_key
 from .params import resolve_params
@@ -186,27 +185,12 @@ class Finisher:
 
     def _composite(self, frame: int, alpha: Float32, foreground: Float32) -> Float32:
         """Foreground over background in light, in the plate's space, display window on display window."""
-        background = self._store.background(frame)
-        shown, wanted = background.header.display_window, self._store.reference.display_window
-        if shown != wanted:
-            raise FrameError(
-                f"the background's display window is {shown}, the plate's {wanted}",
-                file=background.header.path,
-                frame=frame,
-                remedy="Give a background of the plate's format.",
-            )
-        grid = self._store.reference.data_window
-        behind = place(self._light(self._in_plate_space(background)), background.header.data_window, grid)
+        background, reference = self._store.background(frame), self._store.reference
+        pixels = behind(background, reference, self._shot.config, self._shot.plan.plate_space)
+        sky = place(self._light(pixels), background.header.data_window, reference.data_window)
         cover = alpha[..., None]
-        mixed = self._of_light(self._light(foreground) * cover + behind * (1.0 - cover))
+        mixed = self._of_light(self._light(foreground) * cover + sky * (1.0 - cover))
         return np.where(cover >= 1.0, foreground, mixed)
-
-    def _in_plate_space(self, background: Plate) -> Float32:
-        """The background's pixels; a header that states another space than the plate's own header is believed."""
-        config, space, header = self._shot.config, self._shot.plan.plate_space, background.header
-        if header.colour.stated in ("", self._store.reference.colour.stated):
-            return background.pixels
-        return convert(config, stated_space(config, header.colour.stated, header.path), space, background.pixels)
 
     def _light(self, plate: Float32) -> Float32:
         """The plate's space as light that adds up; itself where it is scene-linear already."""

@@ -29,6 +29,7 @@ from ..media import (
 from ..models.base import ModelCard
 from ..site import Site
 from . import colour
+from .background import require_background
 from .control import Control
 from .inputs import ShotInputs, exists, holes, missing_frames, require_files
 from .params import resolve_params
@@ -54,6 +55,7 @@ def plan_shot(
     """Make the plan of a shot. Raises the typed error of whatever is missing or cannot be read."""
     header = reference_header(inputs, request.plate_layer)
     config, resolution = shot_colour(header, request, site)
+    require_background(inputs, header, config)
     channels, told = _channels(inputs, request, card)
     plan = ShotPlan(
         frames=str(FrameSet(inputs.shot)),
@@ -110,6 +112,7 @@ def obey_plan(plan: ShotPlan, inputs: ShotInputs, request: JobRequest, card: Mod
     if plan.region is not None and len(plan.region.offsets) != len(inputs.shot):
         raise PlanError("the plan's region does not cover the plan's range")
     config = colour.load_config(as_planned(request, plan))
+    require_background(inputs, header, config)
     return Shot(
         plan, config, colour.transform(config, plan.plate_space, plan.look or "filmic", plan.gain_stops), header
     )

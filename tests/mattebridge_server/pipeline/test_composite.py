@@ -11,6 +11,9 @@ import pytest
 
 from mattebridge.errors import MatteBridgeError, MissingFrames, UsageError
 from mattebridge_server.media import ColourHints, Window, read_plate, write_alpha, write_rgb
+from mattebridge_server.models.registry import load_registry
+from mattebridge_server.pipeline.check import check_job
+from mattebridge_server.site import Site
 
 from .conftest import SmallShot, header
 
@@ -78,4 +81,27 @@ def test_a_composite_without_background_is_refused_before_the_first_frame(shot_o
     for fields, error in refusals:
         with pytest.raises(error, match="background"):
             shot.run(comp=comp, **fields)
+    assert not (shot.folder / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("size", "states", "code"),
+    [((32, 48), "", "BAD_FRAME"), ((64, 48), "nonsense_scene", "COLOUR_SPACE_UNKNOWN")],
+    ids=["another format", "a space that the config lacks"],
+)
+def test_a_background_that_does_not_fit_is_told_at_check_and_before_the_first_frame(
+    shot_of: ShotOf, size: tuple[int, int], states: str, code: str
+) -> None:
+    shot = shot_of((1, 2))
+    width, height = size
+    sky = shot.folder / "sky.exr"
+    like = replace(header(width, height, 1), colour=ColourHints(interop_id=states))
+    write_rgb(str(sky), np.zeros((height, width, 3), np.float32), like=like, frame=1)
+    request = shot.request(comp_over=str(sky), comp=str(shot.folder / "out/c.####.exr"))
+    (problem,) = check_job(1, request, b"", Site(), load_registry()).problems
+    assert (problem.code, problem.file) == (code, str(sky))
+    assert problem.remedy
+    with pytest.raises(MatteBridgeError) as refused:
+        shot.run(comp_over=request.comp_over, comp=request.comp)
+    assert refused.value.code == code
     assert not (shot.folder / "out").exists()
