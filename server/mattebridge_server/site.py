@@ -190,7 +190,7 @@ def _verify(site: Site, text: str, file: str) -> None:
     for root in site.roots:
         if not Path(root).is_absolute() or "\0" in root:
             raise _refusal(f"the root '{root}' is not an absolute path{_line(text, 'roots')}", file)
-    if site.output.umask and not re.fullmatch(r"0?o?[0-7]{1,4}", site.output.umask):
+    if site.output.umask and not re.fullmatch(r"(0o)?[0-7]{1,4}", site.output.umask):
         raise _refusal(f"umask '{site.output.umask}' is not octal{_line(text, 'output.umask')}", file)
     for index, entry in enumerate(site.path_map):
         if sum(map(bool, (entry.linux, entry.macos, *entry.windows))) < 2:

@@ -91,6 +91,7 @@ def test_a_preset_fills_only_what_the_job_left_open():
         ("roots = '/mnt'", ["roots", "line 1"]),
         ("\nroots = ['mnt']", ["'mnt'", "absolute", "line 2"]),
         ("[output]\numask = '0999'", ["0999", "octal", "line 2"]),
+        ("[output]\numask = 'o022'", ["o022", "octal", "line 2"]),
         ("[[path_map]]\nlinux = '/a'", ["path_map[0]", "two names", "line 1"]),
         ("[presets.x]\nlook = 'srgb'\nparams = { a = [1] }", ["params", "line 3"]),
     ],
