@@ -6,6 +6,7 @@ NEED_HELLO and nothing else, whatever it sends.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -21,6 +22,8 @@ from .jobs import JobBook, Record, body_digest, error_info, public_state
 from .pixels import Pixels
 from .requests import PathBack, for_server, model_problem, through_socket
 from .session import Session, Sessions
+
+log = logging.getLogger("mattebridge.broker")
 
 LIST_SPARE_BYTES = 32 * 1024
 """Room in a header beside its longest list."""
@@ -106,7 +109,10 @@ class Desk:
                 self._stop(session, message)
             elif isinstance(message, (m.Credit, m.Put, m.PutsDone, m.Taken)):
                 self.pixels.received(now, session, self._known(session, message.key), message, received.blobs)
-        except MatteBridgeError as error:
+        except Exception as error:
+            if not isinstance(error, MatteBridgeError):  # a fault of ours: who asked hears of it, and all others go on
+                log.exception("a %s message failed", type(message).__name__)
+                error = MatteBridgeError(f"the server failed: {type(error).__name__}: {error}")
             self.refused[error.code] += 1
             self.out.send(peer, m.Rejected(getattr(message, "request", 0), error_info(error)))
 

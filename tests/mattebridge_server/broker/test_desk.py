@@ -183,6 +183,14 @@ def test_a_helpers_licence_counts_as_the_models_own():
     assert "sam2" in refused.error.message
 
 
+def test_a_fault_of_the_servers_own_is_told_to_who_asked_and_stops_nobody_else(bench, monkeypatch):
+    monkeypatch.setattr(bench.floor.scheduler, "positions", lambda: 1 / 0)
+    (rejected,) = answers(bench.call(0.0, ANN, m.Status(5)))
+    assert (rejected.request, rejected.error.code) == (5, "INTERNAL")
+    assert "ZeroDivisionError" in rejected.error.message and rejected.error.remedy
+    assert isinstance(answers(bench.call(0.0, ANN, m.Ping(1)))[0], m.Pong)
+
+
 def test_questions_about_models_wait_until_an_engine_has_told_them():
     bench = Bench()
     bench.call(0.0, ANN, HELLO)
