@@ -15,7 +15,7 @@ from . import codec
 from .address import find_address
 from .download import Downloader, FileSink, NoSink, PlanesSink, Sink
 from .errors import MatteBridgeError, ModelUnknown, ServerError
-from .job import Job
+from .job import Job, refuse_in_a_fork
 from .keys import load_or_create
 from .messages import (
     PROTOCOL_MAJOR,
@@ -48,6 +48,7 @@ class Client:
     It reconnects by itself and takes its jobs up again where their events stopped; a job goes on without its client.
     Every method that asks the server something blocks until the answer and raises `ServerError` when the connection is
     lost for longer than `Settings.lost_timeout_s` or no answer comes within `Settings.answer_timeout_s`.
+    After a fork the child connects for itself: it is refused with `UsageError` here.
     """
 
     def __init__(self, settings: Settings, server: str, times: Times) -> None:
@@ -59,6 +60,7 @@ class Client:
         self._slots: dict[int, _Slot] = {}
         self._jobs: dict[str, Job] = {}
         self._closed = False
+        self._pid = os.getpid()
         hello = Hello(
             PROTOCOL_MAJOR, PROTOCOL_MINOR, f"mattebridge {_version()}", settings.user, settings.host, os.getpid()
         )
@@ -310,6 +312,7 @@ class Client:
     def _call(self, function: Callable[[ClientSession, float], list[Instruction]]) -> None:
         if self._closed:
             raise ServerError("the client is closed", remedy="Connect again.")
+        refuse_in_a_fork(self._pid)
         self._transport.call(function)
 
     def _handle(self, instruction: Instruction) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,12 +11,21 @@ from dataclasses import asdict
 from typing import Any, Optional
 
 from .download import Downloader
-from .errors import Cancelled, JobTimeout, MatteBridgeError, error_from_wire
+from .errors import Cancelled, JobTimeout, MatteBridgeError, UsageError, error_from_wire
 from .messages import TERMINAL, Accepted, CancelledEvent, Credit, Done, Failed, FrameDone, Give, JobRequest, Progress
 from .planes import Planes
 from .upload import Uploader
 
 WAIT_SLICE_S = 1.0
+
+
+def refuse_in_a_fork(pid: int) -> None:
+    """Raises `UsageError` where this is not the process ``pid`` that connected: the IO thread stayed behind in that."""
+    if os.getpid() != pid:
+        raise UsageError(
+            "this client was connected before the process forked, and cannot be used in the child",
+            remedy="Connect in the child: Client.connect(), then client.attach(key) for a job of the parent.",
+        )
 
 
 class Job:
@@ -35,6 +45,7 @@ class Job:
         self.plan = b""
         self.results: dict[tuple[str, int], Planes] = {}
         self._ask_cancel = cancel
+        self._pid = os.getpid()
         self._changed = threading.Condition()
         self._events: list[Any] = []
         self._progress: Optional[Progress] = None
@@ -163,6 +174,7 @@ class Job:
 
     def _wait_for(self, predicate: Callable[[], bool], timeout_s: Optional[float]) -> bool:
         """`Condition.wait_for` in slices: on Windows a wait without end cannot be interrupted with Ctrl-C."""
+        refuse_in_a_fork(self._pid)
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
             left = WAIT_SLICE_S if deadline is None else min(WAIT_SLICE_S, deadline - time.monotonic())

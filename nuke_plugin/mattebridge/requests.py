@@ -31,6 +31,7 @@ CHOICES = {
     "look": ("srgb", "filmic", "view"),
     "mask_fit": ("", "stretch", "crop"),
 }
+_KINDS: dict[str, Any] = {"str": str, "bool": bool, "float": (int, float)}
 PLANES_NAMES = {"plate": "plate.####.planes", "mask": "mask.####.planes", "out": "alpha.####.planes"}
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
@@ -108,6 +109,8 @@ def _real_files(sequence: Sequence, frames: FrameSet, view: str) -> set[str]:
 
 def check_request(request: JobRequest) -> None:
     """Raises `UsageError` for what no server would take."""
+    for item in dataclasses.fields(request):
+        _check_kind(item.name, str(item.type), getattr(request, item.name))
     if not request.plate:
         raise UsageError("no plate was given", remedy="Name it: plate='plate.####.exr' (--plate PATH).")
     if request.kind == "matte" and not request.out:
@@ -171,8 +174,28 @@ def plan_bytes(plan: PlanSource) -> bytes:
 
 
 def absolute(path: str) -> str:
-    """An absolute path for this machine; one of Windows or a UNC path stays as it is, wherever it is read."""
-    return path if _WINDOWS.match(path) or "://" in path else str(Path(path).absolute())
+    """An absolute path for this machine; one of Windows or a UNC path stays as it is, wherever it is read.
+
+    Each ``..``, which a server refuses, leads where this machine's disk leads it; other names stay as they were given.
+    """
+    if _WINDOWS.match(path) or "://" in path:
+        return path
+    whole = Path(path).absolute()
+    found = Path(whole.anchor)
+    for part in whole.parts[1:]:
+        if part == "..":
+            is_link = os.path.islink(found)  # noqa: PTH114  Path's raises where a folder may not be looked into
+            found = Path(os.path.realpath(found) if is_link else found).parent
+        else:
+            found /= part
+    return str(found)
+
+
+def _check_kind(name: str, kind: str, value: Any) -> None:
+    """A server cannot answer what it cannot decode: a value of another type is told here."""
+    wanted = _KINDS.get(kind)
+    if wanted and (not isinstance(value, wanted) or (isinstance(value, bool) and kind != "bool")):
+        raise UsageError(f"{name} is {value!r}", remedy=f"Give a {kind}.")
 
 
 def _check_text(name: str, value: Any) -> None:

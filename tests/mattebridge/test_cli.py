@@ -15,6 +15,7 @@ from mattebridge import cli, keys, rendezvous
 from mattebridge import messages as m
 from mattebridge.cli.output import Teller, duration, size, summary
 from mattebridge.errors import error_classes
+from mattebridge.job_stream import LOST_STAGE
 from mattebridge_server.models.edge import Edge
 
 MATTE = ["matte", "--plate", "/p.####.exr", "--mask", "/m.####.exr", "--out", "/o.####.exr", "--frames", "1001-1003"]
@@ -237,7 +238,7 @@ def test_detach_prints_the_key_and_jobs_can_follow_it(server, story, capsys):
 
 def test_status_models_describe_and_cancel_answer(server, story, capsys):
     story.jobs["0123456789"] = [m.Queued("0123456789", 1, 0.0)]
-    assert "1 jobs" in run(capsys, "status")[1]
+    assert "\n1 job, 0 of them waiting\n" in run(capsys, "status")[1]
     assert "01234567" in run(capsys, "jobs")[1]
     assert json.loads(run(capsys, "status", "--json")[1])["boot_id"] == "boot-1"
     assert run(capsys, "models")[1].startswith("edge")
@@ -349,6 +350,31 @@ def test_a_note_does_not_take_the_progress_line_away():
     assert stream.written.endswith("[MASK]\n\rframe 0 of 100  plan")
     shown.event(m.Done("k", 3, 0.0, 100))
     assert stream.written.endswith("\r") and not stream.written.splitlines()[-1].strip()
+
+
+def test_a_job_that_begins_again_shows_neither_old_counts_nor_a_time_that_is_left():
+    shown, stream, clock = teller(True)
+
+    def drawn(event):
+        clock[0] += 1.0
+        shown.event(event)
+        return stream.written.replace("\n", "\r").split("\r")[-1].rstrip()
+
+    drawn(m.Started("k", 1, 0.0, frames=12, model="edge"))
+    assert drawn(m.Progress("k", "steady", 3, 12, 1003, 0.5, 18.0)).endswith("0:18 left")
+    assert drawn(m.Progress("k", LOST_STAGE)) == f"frame 3 of 12  {LOST_STAGE}"
+    drawn(m.Warning_("k", 5, 0.0, "SERVER_RESTARTED", "the server was started again; the job goes on"))
+    assert not drawn(m.Queued("k", 6, 0.0)), "the line of the lost server is gone"
+    assert drawn(m.Progress("k", "load edge")) == "load edge"
+    assert drawn(m.Progress("k", "masks", 0, 9, 1008)) == "frame 0 of 9  masks 1008"
+
+
+def test_a_log_says_at_once_that_the_connection_was_lost():
+    shown, stream, clock = teller(False)
+    shown.event(m.Progress("k", "steady", 3, 12, 1003, 0.5, 18.0))
+    clock[0] += 1.0
+    shown.event(m.Progress("k", LOST_STAGE))
+    assert stream.written.splitlines()[-1] == f"frame 3 of 12  {LOST_STAGE}"
 
 
 def test_a_log_gets_a_line_every_few_seconds():

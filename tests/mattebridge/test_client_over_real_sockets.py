@@ -2,8 +2,12 @@
 
 import ast
 import dataclasses
+import os
+import select
+import signal
 import sys
 import threading
+import warnings
 from pathlib import Path
 
 import pytest
@@ -226,6 +230,9 @@ def test_a_refusal_is_raised_at_once_with_its_own_class(client):
         ({"frames": "1-2000000"}, "beyond"),
         ({"key": "../../etc"}, "job key"),
         ({"params": {"a": [1]}}, "parameter a"),
+        ({"plate_space": 3}, "plate_space is 3. Give a str"),
+        ({"overwrite": "yes"}, "overwrite is 'yes'. Give a bool"),
+        ({"queue_timeout_s": "5"}, "queue_timeout_s is '5'. Give a float"),
         ({"colour": "red"}, "unknown: colour"),
         ({"frames": ragged(60_000)}, "header of"),
         ({"plan": b"x" * (5 * 1024 * 1024)}, "in one part"),
@@ -246,6 +253,33 @@ def test_closing_the_client_wakes_whoever_waits(client, server):
         job.wait(timeout_s=10)
     with pytest.raises(ServerError, match="closed"):
         client.status()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.parametrize("use", [lambda client, _: client.status(), lambda _, job: job.wait()], ids=["status", "wait"])
+def test_a_forked_child_is_told_to_connect_for_itself(client, server, use):
+    server.hold = True
+    job = client.matte(**JOB)
+    reader, writer = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 and later warn of a fork beside threads
+        child = os.fork()
+    if not child:
+        try:
+            use(client, job)
+        except UsageError as error:
+            os.write(writer, str(error).encode())
+        finally:
+            os._exit(0)
+    try:
+        assert select.select([reader], [], [], 10.0)[0], "the child hangs"
+        assert b"before the process forked" in os.read(reader, 4096)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(reader)
+        os.close(writer)
+    assert client.status().jobs is not None, "the parent goes on"
 
 
 def test_nothing_is_left_behind(known, server):

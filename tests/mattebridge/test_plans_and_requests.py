@@ -1,4 +1,4 @@
-"""What a request states beside a frozen plan has to be what the plan has settled."""
+"""A request's paths, and what it states beside a frozen plan: that has to be what the plan has settled."""
 
 import json
 
@@ -92,3 +92,15 @@ def test_two_results_need_two_names(tmp_path):
     paths = dict.fromkeys(("out", "fgr"), tmp_path / "a.####.exr")
     with pytest.raises(UsageError, match="fgr would be written over the out"):
         make_request(plate=tmp_path / "plate.####.exr", **paths, frames="1", delivery="exr")
+
+
+def test_a_path_that_climbs_leads_where_the_disk_leads_it(tmp_path, monkeypatch):
+    for folder in ("shot/work", "elsewhere/plates"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "shot/linked").symlink_to(tmp_path / "elsewhere/plates", target_is_directory=True)
+    monkeypatch.chdir(tmp_path / "shot/work")
+    made = make_request(plate="../linked/../p.####.exr", mask="../linked/m.####.exr", out="../out/new/../a.####.exr")
+    here = tmp_path.resolve()
+    assert made.plate == str(here / "elsewhere/p.####.exr"), "links are followed, as an open would"
+    assert made.mask == str(here / "shot/linked/m.####.exr"), "a link that is not climbed out of keeps its name"
+    assert made.out == str(here / "shot/out/a.####.exr")

@@ -14,7 +14,7 @@ from ..messages import EngineInfo, JobInfo, StatusReport
 from .connection import connect
 from .job_flags import add_connection_flags
 from .matte import Screen, follow
-from .output import duration, frames, size
+from .output import counted, duration, frames, size
 
 JOBS_EXAMPLES = """\
 examples:
@@ -91,7 +91,7 @@ def _print_status(report: StatusReport) -> None:
     for engine in report.engines:
         print("  " + _engine_line(engine))
     waiting = sum(job.state == "queued" for job in report.jobs)
-    print(f"{len(report.jobs)} jobs, {waiting} of them waiting")
+    print(f"{counted(len(report.jobs), 'job')}, {waiting} of them waiting")
     _print_jobs(report.jobs)
 
 
@@ -104,7 +104,7 @@ def _engine_line(engine: EngineInfo) -> str:
     if engine.memory_budget_bytes:
         parts.append(f"{size(engine.memory_used_bytes)} of {size(engine.memory_budget_bytes)}")
     if engine.restarts:
-        parts.append(f"{engine.restarts} restarts")
+        parts.append(counted(engine.restarts, "restart"))
     return "  ".join(parts)
 
 

@@ -38,7 +38,12 @@ def as_json(event: Any) -> str:
 
 def frames(count: int) -> str:
     """1 frame, 12 frames."""
-    return f"{count} frame{'' if count == 1 else 's'}"
+    return counted(count, "frame")
+
+
+def counted(count: int, noun: str) -> str:
+    """1 job, 12 jobs."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def duration(seconds: float) -> str:
@@ -91,6 +96,8 @@ class Teller:
             self._done += not event.kept
             self._draw(self._frames_text(self._stage, event.frame, 0.0, 0.0))
         elif isinstance(event, Queued):
+            self._total = self._done = 0  # it may be queued again, where a server or an engine was lost
+            self._stage = self._text = ""
             ahead = f", {event.position} ahead" if event.position else ""
             self.note(f"queued{ahead}" + (f" (running: {event.ahead})" if event.ahead else ""))
         elif isinstance(event, Started):
@@ -127,27 +134,34 @@ class Teller:
             return
         self._total = event.total or self._total
         self._done = max(self._done, event.done)
-        self._stage = event.stage
-        self._draw(self._frames_text(event.stage, event.frame, event.fps, event.eta_s))
+        began, self._stage = event.stage != self._stage, event.stage
+        if event.total:
+            self._draw(self._frames_text(event.stage, event.frame, event.fps, event.eta_s))
+        else:  # a model is loaded, or the server is looked for: no time that is left could be true
+            self._draw("  ".join(self._where(event.stage, event.frame)), at_once=began)
 
     def _frames_text(self, stage: str, frame: Optional[int], fps: float, eta_s: float) -> str:
         elapsed = self._clock() - self._began
         fps = fps or (self._done / elapsed if self._done and elapsed > SHORTEST_RATE_S else 0.0)
         left = eta_s or ((self._total - self._done) / fps if fps and self._total > self._done else 0.0)
-        parts = [f"frame {self._done} of {self._total}" if self._total else stage or "working"]
-        if stage and self._total:
-            parts.append(stage + (f" {frame}" if frame is not None else ""))
+        parts = self._where(stage, frame)
         if fps:
             parts.append(f"{fps:.1f} fps" if fps >= 1 else f"{1 / fps:.1f} s a frame")
         if left:
             parts.append(f"{duration(left)} left")
         return "  ".join(parts)
 
-    def _draw(self, text: str) -> None:
+    def _where(self, stage: str, frame: Optional[int]) -> list[str]:
+        if not self._total:
+            return [stage or "working"]
+        at = f" {frame}" if frame is not None else ""
+        return [f"frame {self._done} of {self._total}", *([stage + at] if stage else [])]
+
+    def _draw(self, text: str, at_once: bool = False) -> None:
         self._text = text
         now = self._clock()
         every = REDRAW_EVERY_S if self._terminal else PLAIN_EVERY_S
-        if self._drawn_at is not None and now - self._drawn_at < every:
+        if self._drawn_at is not None and now - self._drawn_at < every and not at_once:
             return
         self._drawn_at = now
         if self._terminal:
@@ -190,7 +204,7 @@ def summary(done: Done, request: JobRequest, seconds: float, warnings: int) -> s
         if where:
             lines.append(f"  {name:<12}{where.replace(VERSION, version)}")
     if warnings:
-        lines.append(f"  {warnings} warning{'s' if warnings > 1 else ''}, listed above")
+        lines.append(f"  {counted(warnings, 'warning')}, listed above")
     shown = {name: value for name, value in done.facts.items() if name in ("licence", "model", "seam", "plan_digest")}
     lines += [f"  {name.replace('_', ' '):<12}{value}" for name, value in shown.items()]
     return "\n".join(lines)

@@ -94,7 +94,8 @@ def _in_the_way(inputs: ShotInputs, stale: list[tuple[int, Path]]) -> OutputExis
     why, remedy = "were made with other inputs or parameters", ""
     if made and made != here:
         why = f"were made as part of the shot {made}, and this one is {here}"
-        remedy = f"If nothing else has changed, --shot {made} keeps them. Else {OutputExists.default_remedy}"
+        if FrameSet(inputs.frames) <= FrameSet.parse(made):
+            remedy = f"If nothing else has changed, --shot {made} keeps them. Else: {OutputExists.default_remedy}"
     text = f"{len(stale)} of {len(inputs.frames)} results exist already and {why}"
     return OutputExists(text, file=str(path), frame=frame, remedy=remedy)
 

@@ -274,6 +274,14 @@ def test_results_of_another_shot_are_told_from_results_of_other_inputs(shot_of: 
         shot.run(model="edge", frames="1-4", params={"reach": 30.0})
 
 
+def test_a_shot_that_lacks_frames_of_the_job_is_no_remedy(shot_of: ShotOf) -> None:
+    shot = shot_of(range(1, 5))
+    shot.run(model="edge", frames="1-2")
+    with pytest.raises(OutputExists, match="part of the shot 1-2, and this one is 1-4") as refused:
+        shot.run(model="edge", frames="1-4")
+    assert refused.value.remedy == OutputExists.default_remedy, "--shot 1-2 is refused, or makes two of the four"
+
+
 def test_a_hole_in_the_plate_is_told_where_no_range_was_given(shot_of: ShotOf) -> None:
     shot = shot_of(range(1, 6))
     shot.path("plate", 3).unlink()
