@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -59,10 +60,17 @@ class Received:
     blobs: Blobs = ()
 
 
+class _Numbered(msgspec.Struct):
+    """What can be read of a message that is right but for the types of its other fields."""
+
+    request: int = 0
+
+
 _encoder = msgspec.msgpack.Encoder()
 _decoders: Mapping[bytes, msgspec.msgpack.Decoder[Any]] = {
     tag: msgspec.msgpack.Decoder(MESSAGES[tag]) for tag in FROM_CLIENT
 }
+_numbered = msgspec.msgpack.Decoder(_Numbered)
 _request_decoder = msgspec.msgpack.Decoder(JobRequest)
 
 
@@ -91,7 +99,10 @@ def read_types(parts: Sequence[bytes]) -> Received:
     try:
         message = decoder.decode(parts[1])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Malformed("decode", f"{parts[0].decode()}: {error}") from error
+        malformed = Malformed("decode", f"{parts[0].decode()}: {error}")
+        with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            malformed.request = _numbered.decode(parts[1]).request
+        raise malformed from error
     return Received(message, tuple(parts[2:]))
 
 

@@ -114,6 +114,23 @@ def test_a_bomb_is_refused_within_50_ms_and_32_mb(name):
         tracemalloc.stop()
 
 
+@pytest.mark.parametrize(
+    ("header", "number"),
+    [
+        (msgpack.packb({"request": 12, "key": "k", "boot_id": "b", "job": {"plate": "p", "plate_space": 3}}), 12),
+        (msgpack.packb({"request": 12}), 12),
+        (msgpack.packb({"request": "12"}), 0),
+        (msgpack.packb({"request": 12, "key": "k"})[:-1], 0),
+        (b"\x82\xa7request\x0c\xa3job" + b"\x91" * 200_000, 0),
+    ],
+    ids=["a field of another type", "missing fields", "no number", "cut off", "nested"],
+)
+def test_a_request_that_cannot_be_decoded_keeps_its_number_where_that_can_be_read(header, number):
+    with pytest.raises(Malformed) as refused:
+        decode([b"SUBMIT", header])
+    assert refused.value.request == number
+
+
 def test_a_number_too_large_for_its_field_is_not_taken():
     with pytest.raises(Malformed):
         decode([b"PUT", msgpack.packb({**m.Put("k", "plate", 1, "n", 0, 5).__dict__, "offset": -(2**63)})])
