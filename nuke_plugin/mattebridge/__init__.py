@@ -29,6 +29,7 @@ _HOMES = {
     "ColourSpaceUnknown": "errors",
     "Done": "messages",
     "EngineFailed": "errors",
+    "Event": "messages",
     "Failed": "messages",
     "FrameDone": "messages",
     "FrameError": "errors",
@@ -100,6 +101,7 @@ if TYPE_CHECKING:
     from .messages import CancelledEvent as CancelledEvent
     from .messages import Checked as Checked
     from .messages import Done as Done
+    from .messages import Event as Event
     from .messages import Failed as Failed
     from .messages import FrameDone as FrameDone
     from .messages import JobInfo as JobInfo

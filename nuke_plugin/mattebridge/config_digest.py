@@ -53,9 +53,10 @@ class ConfigFiles:
             return _builtin_digest(self.name)
         return _digest_of(((name, _file_sha256(path)) for name, path in self.paths.items()))
 
-    def uploadable(self) -> bool:
-        """False where a ``src:`` is absolute or climbs out of its search path: a copy elsewhere would not find it."""
-        return all(is_safe_name(name) and not name.startswith("absolute/") for name in self.paths)
+
+def is_config_path(config: str) -> bool:
+    """Whether the OCIO config is a file rather than a built-in's name."""
+    return bool(config) and config != NUKE_DEFAULT and not config.startswith(BUILTIN_SCHEME)
 
 
 def config_files(config: str, context: Optional[Mapping[str, str]] = None) -> ConfigFiles:

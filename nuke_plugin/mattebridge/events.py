@@ -6,7 +6,7 @@ Exactly one terminal event ends a job. ``at`` is seconds since the epoch.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Optional
+from typing import Optional, Union
 
 from .values import ErrorInfo, ParamValue
 
@@ -109,3 +109,5 @@ class Progress:
 
 EVENTS = (Queued, Started, FrameDone, Warning_, Done, Failed, CancelledEvent)
 TERMINAL = (Done, Failed, CancelledEvent)
+Event = Union[Queued, Started, FrameDone, Warning_, Done, Failed, CancelledEvent, Progress]
+"""What `Job.events` yields."""

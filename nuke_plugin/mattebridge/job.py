@@ -12,7 +12,19 @@ from typing import Any, Optional
 
 from .download import Downloader
 from .errors import Cancelled, JobTimeout, MatteBridgeError, UsageError, error_from_wire
-from .messages import TERMINAL, Accepted, CancelledEvent, Credit, Done, Failed, FrameDone, Give, JobRequest, Progress
+from .messages import (
+    TERMINAL,
+    Accepted,
+    CancelledEvent,
+    Credit,
+    Done,
+    Event,
+    Failed,
+    FrameDone,
+    Give,
+    JobRequest,
+    Progress,
+)
 from .planes import Planes
 from .upload import Uploader
 
@@ -47,7 +59,7 @@ class Job:
         self._ask_cancel = cancel
         self._pid = os.getpid()
         self._changed = threading.Condition()
-        self._events: list[Any] = []
+        self._events: list[Event] = []
         self._progress: Optional[Progress] = None
         self._progress_count = 0
         self._outcome: Any = None
@@ -66,9 +78,10 @@ class Job:
         with self._changed:
             return {event.frame: event for event in self._events if isinstance(event, FrameDone)}
 
-    def events(self, timeout_s: Optional[float] = None) -> Iterator[Any]:
+    def events(self, timeout_s: Optional[float] = None) -> Iterator[Event]:
         """Every event from the first, waiting for the next, until after the terminal one; `Progress` in between.
 
+        Neither leaving the loop nor Ctrl-C in it cancels the job: only `cancel` does.
         Raises `ServerError` (or the reason) when the job is lost to this client, and `JobTimeout` when nothing came
         for ``timeout_s``. A job that failed ends with its `Failed` event: only `wait` turns that into an exception.
         """
@@ -120,13 +133,13 @@ class Job:
     def _carry(self, uploader: Optional[Uploader], downloader: Optional[Downloader]) -> None:
         self._uploader, self._downloader = uploader, downloader
 
-    def _arrived(self, event: Any, blobs: tuple[bytes, ...]) -> None:
+    def _arrived(self, event: Event, blobs: tuple[bytes, ...]) -> None:
         if self._downloader is not None and not isinstance(event, Progress):
             self._downloader.take(event, blobs)
         else:
             self._tell(event, blobs)
 
-    def _tell(self, event: Any, blobs: tuple[bytes, ...]) -> None:
+    def _tell(self, event: Event, blobs: tuple[bytes, ...]) -> None:
         with self._changed:
             if self._outcome is not None:
                 return

@@ -18,6 +18,7 @@ from .events import EVENTS as EVENTS
 from .events import TERMINAL as TERMINAL
 from .events import CancelledEvent as CancelledEvent
 from .events import Done as Done
+from .events import Event as Event
 from .events import Failed as Failed
 from .events import FrameDone as FrameDone
 from .events import Progress as Progress

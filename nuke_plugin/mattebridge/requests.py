@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional, Union
 
-from .config_digest import BUILTIN_SCHEME, NUKE_DEFAULT, config_files
+from .config_digest import config_files, is_config_path
 from .errors import PlanError, UsageError
 from .frames import FrameSet
 from .messages import JobRequest
@@ -31,10 +31,10 @@ CHOICES = {
     "look": ("srgb", "filmic", "view"),
     "mask_fit": ("", "stretch", "crop"),
 }
+KEY_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _KINDS: dict[str, Any] = {"str": str, "bool": bool, "float": (int, float)}
 PLANES_NAMES = {"plate": "plate.####.planes", "mask": "mask.####.planes", "out": "alpha.####.planes"}
 
-_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
@@ -117,7 +117,7 @@ def check_request(request: JobRequest) -> None:
         raise UsageError("no output was given", remedy="Name it: out='alpha.####.exr' (--out PATH).")
     for name, allowed in CHOICES.items():
         if getattr(request, name) not in allowed:
-            raise UsageError(f"{name} is {getattr(request, name)!r}", remedy=f"Choose one of {', '.join(allowed[:])}.")
+            raise UsageError(f"{name} is {getattr(request, name)!r}", remedy=f"Choose one of {', '.join(allowed)}.")
     for item in dataclasses.fields(request):
         _check_text(item.name, getattr(request, item.name))
     for name in ("queue_timeout_s", "run_timeout_s"):
@@ -134,9 +134,9 @@ def check_request(request: JobRequest) -> None:
 def with_config_digest(request: JobRequest) -> JobRequest:
     """The request with the digest of its OCIO config, where that is a path and none was given."""
     config = request.config
-    if not config or request.config_digest or config == NUKE_DEFAULT:
+    if not config or request.config_digest:
         return request
-    if config.startswith(BUILTIN_SCHEME):
+    if not is_config_path(config):
         config_files(config)  # refuses a name that means another config in each release
         return request
     path = absolute(config)
@@ -145,7 +145,7 @@ def with_config_digest(request: JobRequest) -> JobRequest:
 
 def check_key(key: str) -> str:
     """A job key as the server takes it. Raises `UsageError`."""
-    if not _KEY.match(key):
+    if not KEY_PATTERN.fullmatch(key):
         raise UsageError(
             f"{key!r} cannot be a job key", remedy="Use 1 to 100 of A-Z a-z 0-9 . _ - and begin with a letter or digit."
         )

@@ -64,12 +64,6 @@ class Sequence:
         return VERSION in self.pattern
 
     @property
-    def padding(self) -> int:
-        """Characters of the first frame number; 0 where it is not padded, or where there is none."""
-        match = _FRAME.search(self.name)
-        return 0 if match is None else _width(match)
-
-    @property
     def still_frame(self) -> int:
         """The frame that a single file stands for: the last number in its name, else 1."""
         match = _NUMBER_IN_NAME.search(self.name.rpartition(".")[0])

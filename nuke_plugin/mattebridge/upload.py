@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Optional
 
-from .config_digest import BUILTIN_SCHEME, NUKE_DEFAULT, config_files
-from .errors import FrameError, MatteBridgeError, MissingFrames
+from .config_digest import config_files, is_config_path, is_safe_name
+from .errors import FrameError, InputError, MatteBridgeError, MissingFrames
 from .frames import FrameSet
 from .messages import BLOB_BYTES, Accepted, JobRequest, Put, PutsDone
 from .planes import Planes
@@ -44,7 +44,8 @@ class Picture:
 def pictures_of_files(request: JobRequest) -> list[Picture]:
     """Every file that a job of delivery ``exr`` reads, for the frames of its shot.
 
-    Raises `MissingFrames` when the plate has holes; other roles may be absent on some frames, not on all.
+    Raises `MissingFrames` when the plate has holes; other roles may be absent on some frames, not on all. Raises
+    `InputError` for an OCIO config that cannot be sent.
     """
     plate = Sequence.parse(request.plate)
     wanted = request.shot or request.frames
@@ -193,9 +194,15 @@ def _sequence_pictures(role: str, sequence: Sequence, shot: FrameSet, view: str)
 
 
 def _config_pictures(request: JobRequest) -> Iterator[Picture]:
-    if not request.config or request.config == NUKE_DEFAULT or request.config.startswith(BUILTIN_SCHEME):
+    if not is_config_path(request.config):
         return
     for name, path in sorted(config_files(request.config, request.context).paths.items()):
+        if not is_safe_name(name):
+            raise InputError(
+                f"the OCIO config {request.config} names a file outside its search paths, which cannot be sent with it",
+                file=str(path),
+                remedy="Add the file's folder to the config's search_path, and name the file within it.",
+            )
         yield Picture("config", 0, name, _opener_of_file(str(path)), str(path))
 
 

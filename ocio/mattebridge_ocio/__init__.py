@@ -4,7 +4,6 @@ Imports numpy and PyOpenColorIO, and nothing of ours. The digest of a config's f
 standard library (`mattebridge.config_digest`); this package is handed the result.
 """
 
-from .bundle import unpack_bundle
 from .config import NUKE_DEFAULT, ColourConfig
 from .exposure import exposure_gain
 from .failure import ColourError
@@ -30,5 +29,4 @@ __all__ = [
     "make_look",
     "network_transform",
     "resolve_plate_space",
-    "unpack_bundle",
 ]

@@ -57,7 +57,7 @@ class ColourConfig:
 
     @classmethod
     def load(cls, name: str, context: Mapping[str, str] | None = None, *, digest: str = "") -> ColourConfig:
-        """Load ``name``: a pinned ``ocio://`` built-in, ``nuke-default``, a path, or a folder from `unpack_bundle`.
+        """Load ``name``: a pinned ``ocio://`` built-in, ``nuke-default``, a path, or a folder as in `bundle`.
 
         ``context`` holds the job's variables; those that the config does not declare are ignored. ``digest`` is what
         the caller has computed over the config's files: a change of it makes OCIO read look-up files again. Raises

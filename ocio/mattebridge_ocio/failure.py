@@ -16,7 +16,6 @@ Kind = Literal[
     "view_unknown",  # the display or view of a `view` look
     "file_missing",  # a look-up file that the config names
     "not_finite",  # NaN or infinity reached a colour operation
-    "bundle_unsafe",  # an uploaded config with a name that leaves its folder
 ]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 
-from mattebridge.errors import MatteBridgeError
+from mattebridge.errors import error_classes
 
 EXIT_STATUSES: Mapping[int, str] = {
     0: "done",
@@ -57,19 +57,13 @@ def _statuses() -> Iterator[str]:
 
 def _errors() -> Iterator[str]:
     yield from ("## Errors", "", "| code | exit | cause | remedy |", "|---|---|---|---|")
-    for cls in _tree(MatteBridgeError):
+    for cls in error_classes().values():
         yield f"| `{cls.code}` | {cls.exit_status} | {cls.cause} | {cls.default_remedy} |"
 
 
 def _warnings() -> Iterator[str]:
     yield from ("## Warnings", "", "A job that warns goes on.", "", "| code | meaning |", "|---|---|")
     yield from (f"| `{code}` | {meaning} |" for code, meaning in sorted(WARNINGS.items()))
-
-
-def _tree(cls: type[MatteBridgeError]) -> Iterator[type[MatteBridgeError]]:
-    yield cls
-    for below in cls.__subclasses__():
-        yield from _tree(below)
 
 
 if __name__ == "__main__":

@@ -1,31 +1,24 @@
-"""Paths of users: translated between platforms, and kept under the allowed roots against every trick we know.
+"""Paths of users: translated between platforms, and refused where they lead out of the allowed roots.
 
 Translation (`map_path`) is string work and may run anywhere. Everything else touches the disk and belongs to the path
-helper and the engine. The rule against races: a path is never checked and then opened. It is opened, and then the
-kernel is asked where the open descriptor really is; a symlink swapped in between changes nothing. For writing, the
-*folder* is opened and asked, and the file is made inside it by descriptor, so that the folder may be renamed or become
-a link meanwhile and the bytes still land where they were allowed to.
+helper and the engine. A link may be swapped between the answer here and an open: against that stands `confine`.
 """
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
-import stat
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mattebridge.errors import FrameError, OutputFailed, PathRefused
+from mattebridge.errors import PathRefused
 from mattebridge.messages import JobRequest
 
 _DRIVE = re.compile(r"[A-Za-z]:(?:/|\Z)")
 _ODD_ROOTS = ("/proc", "/dev", "/sys")
 _PLATFORM: str = sys.platform
-_F_GETPATH = 50
 
 
 @dataclass(frozen=True)
@@ -89,7 +82,7 @@ def inside(path: str, roots: Sequence[str]) -> bool:
 def resolve(path: str, roots: Sequence[str]) -> Path:
     """Where ``path`` leads after all symlinks; it need not exist. Raises `PathRefused` outside the roots.
 
-    For messages and for CHECK only: between this answer and an open, the disk may change (see `open_inside`).
+    Between this answer and an open, the disk may change (see `confine`).
     """
     _refuse_odd(path)
     real = os.path.realpath(path)
@@ -104,72 +97,6 @@ def require_inside(request: JobRequest, roots: Sequence[str]) -> None:
     for path in (getattr(request, name) for name in names):
         if path and roots:
             resolve(path, roots)
-
-
-def open_inside(path: str, roots: Sequence[str]) -> int:
-    """A descriptor for reading the regular file at ``path``, proven to be under the roots. The caller closes it.
-
-    Raises `FrameError` where it is missing or not a regular file, `PathRefused` outside the roots.
-    """
-    _refuse_odd(path)
-    flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    try:
-        descriptor = os.open(path, flags)
-    except OSError as error:
-        resolve(path, roots)
-        raise FrameError(f"the file cannot be opened: {error.strerror}", file=path) from error
-    try:
-        real = _where(descriptor, path)
-        if not inside(real, roots):
-            raise _outside(path, real, roots)
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise FrameError("this is not a regular file", file=path)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-@contextmanager
-def folder_inside(folder: str, roots: Sequence[str]) -> Iterator[int]:
-    """A descriptor of ``folder``, made with its parents where missing, proven to be under the roots; closed at the end.
-
-    Make files in it with ``dir_fd``, O_EXCL and O_NOFOLLOW, and rename with ``src_dir_fd`` and ``dst_dir_fd``
-    (`pinned` names one for libraries that want a path). Raises `PathRefused` outside, `OutputFailed` where it cannot
-    be made. Where the platform cannot open a folder (Windows) the descriptor is -1 and `pinned` joins names instead.
-    """
-    resolve(folder, roots)
-    try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if hasattr(os, "O_DIRECTORY") else -1
-    except OSError as error:
-        raise OutputFailed(f"the folder cannot be made or opened: {error.strerror}", file=folder) from error
-    try:
-        real = _where(descriptor, folder)
-        if not inside(real, roots):
-            raise _outside(folder, real, roots)
-        yield descriptor
-    finally:
-        if descriptor >= 0:
-            os.close(descriptor)
-
-
-def pinned(descriptor: int, folder: str, name: str) -> str:
-    """A path to ``name`` within an open folder that stays right while the folder moves (Linux; else a plain path)."""
-    if descriptor >= 0 and _PLATFORM == "linux":
-        return f"/proc/self/fd/{descriptor}/{name}"
-    return os.path.join(folder, name)
-
-
-def _where(descriptor: int, path: str) -> str:
-    """Where an open descriptor really is, as the kernel sees it."""
-    if _PLATFORM == "linux":
-        return str(Path(f"/proc/self/fd/{descriptor}").readlink())
-    if _PLATFORM == "darwin":
-        fcntl = importlib.import_module("fcntl")
-        answer: bytes = fcntl.fcntl(descriptor, _F_GETPATH, bytes(1024))
-        return os.fsdecode(answer.rstrip(b"\0"))
-    return os.path.realpath(path)
 
 
 def _refuse_odd(path: str) -> None:

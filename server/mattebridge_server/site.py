@@ -28,7 +28,9 @@ folders = ["/mnt/models/mattebridge"]
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
@@ -85,6 +87,23 @@ class Output:
     @property
     def umask_bits(self) -> int | None:
         return int(self.umask, 8) if self.umask else None
+
+    def group_id(self) -> int | None:
+        """The group's number on this machine; None where none is named, and on Windows, which has no such groups.
+
+        Raises `InputError` for a group that is not known here, or that this user may not give its files to.
+        """
+        if not self.group or sys.platform == "win32":
+            return None
+        import grp
+
+        try:
+            number = grp.getgrnam(self.group).gr_gid
+        except KeyError:
+            raise _refusal(f"this machine has no group '{self.group}', which results are to belong to", "") from None
+        if os.geteuid() != 0 and number not in (os.getegid(), *os.getgroups()):
+            raise _refusal(f"the server's user is not in the group '{self.group}', which results are to belong to", "")
+        return number
 
 
 @dataclass(frozen=True)

@@ -151,6 +151,16 @@ def test_masks_that_are_all_missing_are_an_error(connected, shot):
         connected[0].matte(**{**shot, "mask": "/nowhere/mask.####.png"})
 
 
+def test_a_config_whose_tables_lie_outside_its_search_paths_is_refused_by_name(connected, shot, tmp_path):
+    (tmp_path / "show").mkdir()
+    (tmp_path / "grade.cube").write_text("LUT_1D_SIZE 2\n0 0 0\n1 1 1\n")
+    config = tmp_path / "show/config.ocio"
+    config.write_text("  from: !<FileTransform> {src: ../grade.cube}\n")
+    with pytest.raises(InputError, match="outside its search paths") as caught:
+        connected[0].matte(**shot, config=config)
+    assert caught.value.file.endswith("grade.cube")
+
+
 def test_a_plate_that_cannot_be_read_fails_the_job_with_its_name_and_cancels_it(connected, shot, tmp_path):
     client, server = connected
     (tmp_path / "plate.1002.exr").unlink()

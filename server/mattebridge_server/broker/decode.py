@@ -9,7 +9,6 @@ nothing behind this file has to distrust a message.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,15 +25,12 @@ from mattebridge.messages import (
     TAGS,
     JobRequest,
 )
+from mattebridge.requests import CHOICES, KEY_PATTERN
 
-KEY_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 MESSAGE_BYTES = HEADER_BYTES + (MESSAGE_PARTS - 2) * BLOB_BYTES + 64
 """Whole size of the largest message, for the transport's own limit."""
 
 _LONGEST_TEXT = 4096
-_DELIVERIES = ("files", "exr", "planes")
-_PRIORITIES = ("interactive", "batch")
-_KINDS_OF_REFUSAL = ("parts", "tag", "size", "decode", "value")
 
 Blobs = tuple[bytes, ...]
 Item = TypeVar("Item")
@@ -158,10 +154,10 @@ def _check_request(job: JobRequest) -> None:
         value = getattr(job, name)
         if not (math.isfinite(value) and value >= 0):
             raise Malformed("value", f"{name} = {value!r} is not a time")
-    if job.delivery not in _DELIVERIES:
-        raise Malformed("value", f"delivery {job.delivery[:40]!r} is none of {', '.join(_DELIVERIES)}")
-    if job.priority not in _PRIORITIES:
-        raise Malformed("value", f"priority {job.priority[:40]!r} is none of {', '.join(_PRIORITIES)}")
+    for name in ("delivery", "priority"):
+        value, allowed = getattr(job, name), CHOICES[name]
+        if value not in allowed:
+            raise Malformed("value", f"{name} {value[:40]!r} is none of {', '.join(allowed)}")
     for name in ("plate", "mask", "out", "core", "garbage", "fgr", "comp_over", "comp", "cleanplate", "label"):
         if len(getattr(job, name)) > _LONGEST_TEXT:
             raise Malformed("value", f"{name} is longer than {_LONGEST_TEXT} characters")

@@ -18,6 +18,8 @@ from prometheus_client.registry import Collector
 
 from mattebridge.errors import error_classes
 
+from .jobs import public_state
+
 if TYPE_CHECKING:
     from .service import Service
 
@@ -43,7 +45,7 @@ class BrokerMetrics(Collector):
     def _jobs(self) -> Iterator[Metric]:
         book, scheduler = self._service.book, self._service.floor.scheduler
         jobs = GaugeMetricFamily("mattebridge_jobs", "Unfinished jobs by state.", labels=["state"])
-        states = Counter(_word(job.state) for job in scheduler.jobs.values())
+        states = Counter(public_state(job.state) for job in scheduler.jobs.values())
         for state in STATES:
             jobs.add_metric([state], states[state])
         yield jobs
@@ -99,10 +101,6 @@ class BrokerMetrics(Collector):
         yield CounterMetricFamily(
             "mattebridge_helper_kills", "Path helpers killed for a hung disk.", service.helper.kills
         )
-
-
-def _word(state: str) -> str:
-    return "running" if state in ("preempting", "draining") else state
 
 
 async def serve_metrics(service: Service, port: int, host: str = "127.0.0.1") -> asyncio.Server:

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mattebridge.config_digest import ARCHIVE_NAME, BUILTIN_SCHEME, CONFIG_NAME, NUKE_DEFAULT
+from mattebridge.config_digest import ARCHIVE_NAME, CONFIG_NAME, is_config_path
 from mattebridge.errors import (
     LicenceRefused,
     MatteBridgeError,
@@ -68,11 +68,6 @@ def in_spool(request: JobRequest, spool: str, uploaded_config: bool) -> JobReque
         archive = request.config.lower().endswith(".ocioz")
         paths["config"] = f"{spool}/config/{ARCHIVE_NAME if archive else CONFIG_NAME}"
     return replace(request, **paths)
-
-
-def is_config_path(config: str) -> bool:
-    """Whether the OCIO config is a file rather than a built-in's name."""
-    return bool(config) and config != NUKE_DEFAULT and not config.startswith(BUILTIN_SCHEME)
 
 
 def base_name(path: str) -> str:

@@ -15,6 +15,7 @@ import msgspec
 from mattebridge.errors import Cancelled, MatteBridgeError, error_from_wire
 from mattebridge.messages import CancelledEvent, Done, Failed, FrameDone, JobRequest, Progress, Started, Warning_
 
+from ..media import share_results
 from ..models.folders import model_folders
 from ..pipeline.control import Control
 from ..pipeline.keys import FileDigests
@@ -47,6 +48,7 @@ def run_local(
     parsed = Site.parse(site) if site else Site()
     spec = parse_device(device, threads)
     limit_threads(threads)
+    share_results(parsed.output.umask_bits, parsed.output.group_id())
     shelf = Shelf(spec, model_folders(folders, os.environ, parsed.models.folders))
     worker = Worker(
         shelf,

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from mattebridge.config_digest import BUILTIN_SCHEME, NUKE_DEFAULT
+from mattebridge.config_digest import is_config_path
 from mattebridge.errors import PlanError, UsageError
 from mattebridge.frames import FrameSet
 from mattebridge.messages import JobRequest
@@ -44,7 +44,7 @@ class FarmShot:
     def folders(self) -> dict[str, str]:
         """The folder of every path of the request, by field; of the OCIO config too where that is a file."""
         found = {name: split_folder(getattr(self.request, name))[0] for name in (*READ_FIELDS, *WRITE_FIELDS)}
-        if is_config_file(self.plan.config):
+        if is_config_path(self.plan.config):
             found["config"] = split_folder(self.plan.config)[0]
         return {name: folder for name, folder in found.items() if folder}
 
@@ -78,7 +78,7 @@ def with_paths(text: bytes, fields: Mapping[str, Any], version: int = 0, file: s
         raise UsageError("where the alpha goes was not said", remedy="Name it: --alpha alpha.####.exr.")
     given = {name: value for name, value in fields.items() if value}
     remembered.pop("config_digest", None)
-    if is_config_file(remembered.get("config", "")):
+    if is_config_path(remembered.get("config", "")):
         remembered["config"] = ""  # under a plan the plan's own config counts
     prompts = remembered.pop("prompts", [])
     request = make_request(**{**remembered, "priority": "batch", **given, "kind": "matte"})
@@ -103,7 +103,7 @@ def relocated(shot: FarmShot, folders: Mapping[str, str]) -> FarmShot:
         if name != "config" and getattr(shot.request, name)
     }
     moved = replace(shot, request=replace(shot.request, **changes))
-    if "config" not in folders or not is_config_file(shot.plan.config):
+    if "config" not in folders or not is_config_path(shot.plan.config):
         return moved
     config = join_folder(folders["config"], split_folder(shot.plan.config)[1])
     if config == shot.plan.config:
@@ -118,11 +118,6 @@ def _plan(text: bytes, file: str) -> ShotPlan:
     except PlanError as error:
         error.file = error.file or file
         raise
-
-
-def is_config_file(config: str) -> bool:
-    """Whether an OCIO config is a file, not a built-in one."""
-    return bool(config) and not config.startswith(BUILTIN_SCHEME) and config != NUKE_DEFAULT
 
 
 def split_folder(pattern: str) -> tuple[str, str]:

@@ -5,7 +5,13 @@ Every read and write names its file and frame in its errors, and may run in seve
 """
 
 from mattebridge_server.media.channels import Channel
-from mattebridge_server.media.commit import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, remove_stale_temporaries
+from mattebridge_server.media.commit import (
+    TEMPORARY_PREFIX,
+    TEMPORARY_SUFFIX,
+    make_folder,
+    remove_stale_temporaries,
+    share_results,
+)
 from mattebridge_server.media.geometry import Raster, Window, place
 from mattebridge_server.media.header import (
     OWN_PREFIX,
@@ -42,6 +48,7 @@ __all__ = [
     "Written",
     "check_same_geometry",
     "choose_mask_channel",
+    "make_folder",
     "place",
     "read_attributes",
     "read_header",
@@ -50,6 +57,7 @@ __all__ = [
     "remove_stale_temporaries",
     "repair_non_finite",
     "set_threads",
+    "share_results",
     "shrink",
     "watch_reads",
     "write_alpha",

@@ -10,6 +10,8 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import stat
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,6 +23,9 @@ from ..crashpoints import reach
 
 TEMPORARY_PREFIX = ".mattebridge-"
 TEMPORARY_SUFFIX = ".tmp"
+_FILE, _FOLDER = 0o666, 0o777
+_umask: int | None = None
+_group: int | None = None
 
 _REASONS = {
     errno.ENOSPC: "the disk is full",
@@ -36,21 +41,40 @@ _REASONS = {
 }
 
 
+def share_results(umask: int | None, group: int | None) -> None:
+    """Give results, and folders made for them, this umask's mode and this group; None leaves it as for any file.
+
+    Holds for the process, and for results alone: what libraries keep for themselves is not opened to a team.
+    """
+    global _umask, _group
+    _umask, _group = umask, group
+
+
+def make_folder(folder: Path) -> None:
+    """Make ``folder`` and its parents where they are missing. Raises `OSError`."""
+    for each in reversed([each for each in (folder, *folder.parents) if not each.exists()]):
+        with suppress(FileExistsError):  # another process made it meanwhile, and it is that one's to share
+            each.mkdir()
+            _share(each, _FOLDER)
+    folder.mkdir(parents=True, exist_ok=True)
+
+
 def commit(path: str, frame: int, write: Callable[[str], None]) -> None:
     """Have ``write(temporary)`` fill a new file and give it the name ``path``, replacing what was there.
 
-    The file's mode comes from the umask and its group from the folder, as for any new file. ``write`` raises `OSError`
-    or `OutputFailed`; whatever it raises, the temporary is removed and ``path`` is as it was. `OutputFailed` names
+    The file's mode and group are those of `share_results`, else as for any new file. ``write`` raises `OSError` or
+    `OutputFailed`; whatever it raises, the temporary is removed and ``path`` is as it was. `OutputFailed` names
     file and frame.
     """
     target = Path(path)
     temporary = target.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
     try:
         # Made here, exclusively: a link planted under that name is not followed.
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _FILE))
         try:
             reach("temporary-before", frame)
             write(str(temporary))
+            _share(temporary, _FILE)
             _flush(temporary, os.O_RDWR)
             reach("rename-before", frame)
             os.replace(temporary, target)
@@ -95,6 +119,15 @@ def remove_stale_temporaries(folder: str, older_than_s: float = 3600.0) -> int:
                     Path(entry.path).unlink()
                     removed += 1
     return removed
+
+
+def _share(path: Path, mode: int) -> None:
+    if sys.platform == "win32":
+        return
+    if _group is not None:
+        os.chown(path, -1, _group)
+    if _umask is not None:
+        path.chmod(mode & ~_umask | path.stat().st_mode & stat.S_ISGID)
 
 
 def _flush(path: Path, flags: int) -> None:

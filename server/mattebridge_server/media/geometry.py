@@ -11,7 +11,6 @@ fraction ``f`` of the other, at any resolution of either. Pixel centres never mo
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +18,6 @@ from numpy.typing import NDArray
 from mattebridge.errors import InputError, UsageError
 
 Float32 = NDArray[np.float32]
-Fit = Literal["", "stretch", "crop"]
 
 WARN_MISMATCH = 0.001
 REFUSE_MISMATCH = 0.02

@@ -26,11 +26,6 @@ class Seam:
     borders: int
 
     @property
-    def visible(self) -> bool:
-        """Whether the borders change more than the interior."""
-        return bool(self.border > self.interior)
-
-    @property
     def ratio(self) -> float:
         """Border change over interior change; 1 is no seam, nan where there is nothing to compare."""
         if not self.borders or np.isnan(self.interior) or (self.interior == 0 and self.border == 0):
@@ -38,18 +33,12 @@ class Seam:
         return float("inf") if self.interior == 0 else self.border / self.interior
 
 
-def seam_measure(alphas: Iterable[Float32], border_frames: Sequence[int]) -> Seam:
-    """Compare change at window borders with change elsewhere.
-
-    ``alphas``: (H, W) float32 in 0..1 in shot order, taken one by one and never held more than two at a time.
-    ``border_frames``: shot indices i at which another set of windows begins to take part, so that the step from i - 1
-    to i crosses a border; indices outside 1..n-1 are ignored. Raises `ValueError` where frames differ in size.
-    """
-    return seam_from_changes(frame_changes(alphas), border_frames)
-
-
 def frame_changes(alphas: Iterable[Float32]) -> list[float]:
-    """Mean absolute change per pixel of each frame against the one before, in order; one fewer than the frames."""
+    """Mean absolute change per pixel of each frame against the one before, in order; one fewer than the frames.
+
+    ``alphas``: (H, W) float32 in 0..1 in shot order, taken one by one and never held more than two at a time. Raises
+    `ValueError` where frames differ in size.
+    """
     changes: list[float] = []
     previous: Float32 | None = None
     for alpha in alphas:
@@ -62,17 +51,15 @@ def frame_changes(alphas: Iterable[Float32]) -> list[float]:
 
 
 def seam_from_changes(changes: Sequence[float], border_frames: Sequence[int]) -> Seam:
-    """As `seam_measure`, from `frame_changes`: ``changes[i - 1]`` is the step to frame i."""
+    """Compare change at window borders with change elsewhere.
+
+    ``changes[i - 1]`` is the step to frame i, as `frame_changes` gives it. ``border_frames``: shot indices i at which
+    another set of windows begins to take part, so that the step from i - 1 to i crosses a border; others are ignored.
+    """
     borders = {i for i in border_frames if 1 <= i <= len(changes)}
     at_border = [change for i, change in enumerate(changes, 1) if i in borders]
     inside = [change for i, change in enumerate(changes, 1) if i not in borders]
     return Seam(_mean(at_border), _mean(inside), len(at_border))
-
-
-def visible_share(seams: Iterable[Seam]) -> float:
-    """Fraction of clips with a visible seam, over those that have both kinds of step; .5 is chance, nan for none."""
-    comparable = [seam for seam in seams if seam.borders and not np.isnan(seam.interior)]
-    return _mean([float(seam.visible) for seam in comparable])
 
 
 def _mean(values: Sequence[float]) -> float:

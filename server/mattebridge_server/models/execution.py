@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import torch
 
 PRECISIONS = ("fp32", "bf16", "fp16")
-PRECISION_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 
 
 def require_torch(model: str) -> None:

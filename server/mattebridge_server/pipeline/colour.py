@@ -42,7 +42,6 @@ _ERRORS: dict[str, type[MatteBridgeError]] = {
     "space_ambiguous": ColourSpaceUnknown,
     "space_unfit": ColourSpaceUnknown,
     "config_missing": PathRefused,
-    "bundle_unsafe": PathRefused,
 }
 
 

@@ -19,7 +19,7 @@ from mattebridge.errors import OutputExists, OutputFailed
 from mattebridge.frames import FrameSet
 from mattebridge.sequence import Sequence
 
-from ..media import OWN_PREFIX, read_attributes
+from ..media import OWN_PREFIX, make_folder, read_attributes
 from .inputs import WRITE_ROLES, ShotInputs, check_names, exists
 
 KEY_ATTRIBUTE, SHOT_ATTRIBUTE, FILL_ATTRIBUTE = "key", "shot", "fillModel"
@@ -104,7 +104,7 @@ def make_folders(outputs: Outputs, frames: Iterable[int]) -> None:
     """Make every folder that the frames will be written to. Raises `OutputFailed` naming the folder."""
     for folder in {outputs.path(role, frame).parent for role in outputs.roles for frame in frames}:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
         except OSError as error:
             raise OutputFailed(f"cannot make the folder {folder}: {error.strerror}", file=str(folder)) from error
 
@@ -164,7 +164,7 @@ def _carry_over(source: Path | None, target: Path | None, frame: int) -> None:
         return
     part = target.with_name(f".{target.name}.carry")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         part.unlink(missing_ok=True)
         try:
             os.link(source, part)
