@@ -40,6 +40,7 @@ import tomllib
 
 from mattebridge.errors import InputError
 from mattebridge.messages import JobRequest, ParamValue
+from mattebridge.requests import CHOICES
 
 from .paths import PathMap
 
@@ -162,18 +163,23 @@ class Site:
 
 
 def find_site(flag: str, environ: Mapping[str, str]) -> str:
-    """The text of the site file named by the flag or by the environment; empty where neither names one."""
+    """The text of the site file named by the flag or by the environment; empty where neither names one.
+
+    Raises `InputError` where it cannot be read or is not right: here its name is known.
+    """
     name = flag or environ.get(ENVIRONMENT_VARIABLE, "")
     if not name:
         return ""
     try:
-        return Path(name).expanduser().read_text(encoding="utf-8")
+        text = Path(name).expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"the site file cannot be read: {error}",
             remedy=f"Correct --site or {ENVIRONMENT_VARIABLE}, or remove it to run without a site file.",
             file=name,
         ) from error
+    Site.parse(text, name)
+    return text
 
 
 def _unknown(tree: Mapping[str, object], cls: type) -> Iterator[str]:
@@ -211,6 +217,10 @@ def _verify(site: Site, text: str, file: str) -> None:
             raise _refusal(f"the root '{root}' is not an absolute path{_line(text, 'roots')}", file)
     if site.output.umask and not re.fullmatch(r"(0o)?[0-7]{1,4}", site.output.umask):
         raise _refusal(f"umask '{site.output.umask}' is not octal{_line(text, 'output.umask')}", file)
+    for name, preset in site.presets.items():
+        if preset.look and preset.look not in CHOICES["look"]:
+            line = _line(text, f"presets.{name}.look")
+            raise _refusal(f"look '{preset.look}' is none of {', '.join(CHOICES['look'])}{line}", file)
     for index, entry in enumerate(site.path_map):
         if sum(map(bool, (entry.linux, entry.macos, *entry.windows))) < 2:
             raise _refusal(f"path_map[{index}] needs at least two names of the folder{_line(text, 'path_map')}", file)

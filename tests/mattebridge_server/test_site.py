@@ -1,5 +1,7 @@
 """The site file says what a studio decided, and a misspelt decision is refused by name and line."""
 
+import sys
+
 import pytest
 
 from mattebridge.errors import InputError
@@ -94,6 +96,7 @@ def test_a_preset_fills_only_what_the_job_left_open():
         ("[output]\numask = 'o022'", ["o022", "octal", "line 2"]),
         ("[[path_map]]\nlinux = '/a'", ["path_map[0]", "two names", "line 1"]),
         ("[presets.x]\nlook = 'srgb'\nparams = { a = [1] }", ["params", "line 3"]),
+        ("[presets.x]\nmodel = 'edge'\nlook = 'blue'", ["'blue'", "filmic", "line 3"]),
     ],
 )
 def test_a_mistake_is_refused_with_its_name_and_line(text, words):
@@ -112,6 +115,20 @@ def test_the_flag_wins_over_the_environment(tmp_path):
     assert "one" in find_site(str(one), environ)
     assert "two" in find_site("", environ)
     assert find_site("", {}) == ""
+
+
+def test_a_mistake_is_told_with_the_name_of_the_file(tmp_path):
+    (tmp_path / "studio.toml").write_text("rots = ['/x']")
+    with pytest.raises(InputError) as caught:
+        find_site("", {"MATTEBRIDGE_SITE": str(tmp_path / "studio.toml")})
+    assert caught.value.file == str(tmp_path / "studio.toml")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files have no groups there")
+def test_an_output_group_that_the_host_does_not_know_is_an_error():
+    assert Site().output.group_id() is None
+    with pytest.raises(InputError, match="no-such-group"):
+        Site.parse("[output]\ngroup = 'no-such-group'").output.group_id()
 
 
 def test_a_named_site_file_that_is_missing_is_an_error(tmp_path):

@@ -46,7 +46,7 @@ def add_job_flags(parser: argparse.ArgumentParser) -> None:
     how = parser.add_argument_group("how")
     how.add_argument("--model", default="edge", metavar="NAME", help="see `mattebridge models` (default: edge)")
     how.add_argument("--param", action="append", default=[], metavar="K=V", help="parameter of the model; repeatable")
-    how.add_argument("--preset", default="", help="quality preset of the model")
+    how.add_argument("--preset", default="", help="quality preset of the model, or one of the site's")
     how.add_argument("--precision", default="", help="precision of a network, such as fp16")
     how.add_argument("--prompts", default="", metavar="FILE", help="JSON list of {frame, layer, points, box}")
     how.add_argument("--point", action="append", default=[], metavar="FRAME:X,Y[,0]", help="0 to 1, y down")

@@ -22,7 +22,7 @@ examples:
   mattebridge models pull videomama             fetch weights; shows the licence and asks
   mattebridge models pull lama --accept-licence for scripts
   mattebridge models verify                     every file against its digest
-  mattebridge models path videomama             the folder, for copying weights there by hand
+  mattebridge models path videomama             where each file lies or belongs, for copying by hand
 """
 
 

@@ -8,7 +8,7 @@ import sys
 
 import msgspec
 
-from .pipes import PipeOut, claim_pipes, keep_to_roots
+from .pipes import PipeOut, claim_pipes, keep_to_roots, site_of
 from .wire import CannotStart, Setup, ToEngine, read_body
 
 
@@ -25,9 +25,13 @@ def main() -> int:
         raise TypeError(f"the first message is Setup, not {type(setup).__name__}")
     out = PipeOut(outward)
     try:
+        output = site_of(setup).output
+        group = output.group_id()  # before the fence, which may hide who knows the groups
         keep_to_roots(setup)
+        from ..media import share_results
         from .host import Host  # numba settles where it keeps what it compiles when it is imported
 
+        share_results(output.umask_bits, group)
         host = Host(setup, out)
     except Exception as error:
         out.send(CannotStart(reason=f"{type(error).__name__}: {error}"))

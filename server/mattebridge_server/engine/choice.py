@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from mattebridge.errors import ModelNotInstalled, OutOfMemory
+from mattebridge.errors import InputError, ModelNotInstalled, OutOfMemory
 from mattebridge.messages import JobRequest
 
 from ..model_names import AUTO, FALLBACK, FILLER, helpers
@@ -106,6 +106,11 @@ def _automatic(request: JobRequest, shelf: Shelf, policy: LicencePolicy) -> Chos
         accepted=[name for name, card in cards.items() if shelf.is_accepted(card)],
         policy=policy,
     )
+    if request.preset and request.preset not in {one.name for card in cards.values() for one in card.presets}:
+        raise InputError(
+            f"neither a model nor the server's site file has a preset {request.preset!r}",
+            remedy="Choose one that `mattebridge describe NAME` lists.",
+        )
     choice = choose(cards, host, glance_at_masks(request).feature_px)
     known = {param.name for param in card_params(cards[choice.model])}
     params = {name: value for name, value in request.params.items() if name in known}

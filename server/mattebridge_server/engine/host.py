@@ -11,7 +11,7 @@ import os
 import queue
 import threading
 
-from ..media import set_threads, share_results, watch_reads
+from ..media import set_threads, watch_reads
 from ..models.folders import model_folders
 from ..pipeline.control import Control
 from ..pipeline.keys import FileDigests
@@ -34,7 +34,6 @@ class Host:
         device = parse_device(setup.device, setup.threads)
         limit_threads(setup.threads)
         site = site_of(setup)
-        share_results(site.output.umask_bits, site.output.group_id())
         folders = model_folders(setup.folders, os.environ, site.models.folders)
         self._setup = setup
         self._shelf = Shelf(device, folders, budget_bytes=setup.budget_bytes)

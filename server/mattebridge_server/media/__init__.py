@@ -10,6 +10,7 @@ from mattebridge_server.media.commit import (
     TEMPORARY_SUFFIX,
     make_folder,
     remove_stale_temporaries,
+    share,
     share_results,
 )
 from mattebridge_server.media.geometry import Raster, Window, place
@@ -57,6 +58,7 @@ __all__ = [
     "remove_stale_temporaries",
     "repair_non_finite",
     "set_threads",
+    "share",
     "share_results",
     "shrink",
     "watch_reads",

@@ -50,12 +50,22 @@ def share_results(umask: int | None, group: int | None) -> None:
     _umask, _group = umask, group
 
 
+def share(path: Path, mode: int = _FILE) -> None:
+    """Give one file or folder what `share_results` named. Raises `OSError`."""
+    if sys.platform == "win32":
+        return
+    if _group is not None:
+        os.chown(path, -1, _group)
+    if _umask is not None:
+        path.chmod(mode & ~_umask | path.stat().st_mode & stat.S_ISGID)
+
+
 def make_folder(folder: Path) -> None:
     """Make ``folder`` and its parents where they are missing. Raises `OSError`."""
     for each in reversed([each for each in (folder, *folder.parents) if not each.exists()]):
         with suppress(FileExistsError):  # another process made it meanwhile, and it is that one's to share
             each.mkdir()
-            _share(each, _FOLDER)
+            share(each, _FOLDER)
     folder.mkdir(parents=True, exist_ok=True)
 
 
@@ -74,7 +84,7 @@ def commit(path: str, frame: int, write: Callable[[str], None]) -> None:
         try:
             reach("temporary-before", frame)
             write(str(temporary))
-            _share(temporary, _FILE)
+            share(temporary)
             _flush(temporary, os.O_RDWR)
             reach("rename-before", frame)
             os.replace(temporary, target)
@@ -119,15 +129,6 @@ def remove_stale_temporaries(folder: str, older_than_s: float = 3600.0) -> int:
                     Path(entry.path).unlink()
                     removed += 1
     return removed
-
-
-def _share(path: Path, mode: int) -> None:
-    if sys.platform == "win32":
-        return
-    if _group is not None:
-        os.chown(path, -1, _group)
-    if _umask is not None:
-        path.chmod(mode & ~_umask | path.stat().st_mode & stat.S_ISGID)
 
 
 def _flush(path: Path, flags: int) -> None:

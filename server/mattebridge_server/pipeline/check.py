@@ -27,7 +27,7 @@ from .control import Control
 from .glance import glance_at_masks, summed_up
 from .inputs import READ_ROLES, ShotInputs, exists, resolve_inputs
 from .outputs import key_on_disk
-from .params import resolve_params
+from .params import resolve_params, resolve_preset
 from .plan import parse_plan, sample_indices
 from .planner import obey_plan, plan_shot, reference_header, require_inputs, shot_colour
 from .tracking import frames_to_make
@@ -102,6 +102,8 @@ class _Check:
         self._found.ask(lambda: cards.append(self._registry.get(name).card))
         if cards:
             self._found.ask(lambda: _ignore(resolve_params(cards[0], self._request.params)))
+            if not self._plan:
+                self._found.ask(lambda: _ignore(resolve_preset(cards[0], self._request.preset)))
         return cards[0] if cards else None
 
     def _resolve(self) -> None:

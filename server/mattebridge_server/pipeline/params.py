@@ -5,10 +5,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 
-from mattebridge.errors import UsageError
+from mattebridge.errors import InputError, UsageError
 from mattebridge.messages import ParamValue
 
-from ..models.base import ModelCard, Param
+from ..models.base import ModelCard, Param, Preset
 
 SHARED: tuple[Param, ...] = (
     Param("linear_light", True, "Solve the alpha again in linear light (network models).", "Linear light"),
@@ -31,6 +31,20 @@ def resolve_params(card: ModelCard, given: Mapping[str, ParamValue]) -> dict[str
             hint = f"Did you mean {near[0]}?" if near else f"It has: {', '.join(sorted(known)) or 'none'}."
             raise UsageError(f"{card.name} has no parameter {name!r}", remedy=hint)
     return {name: _value(card, known[name], given.get(name, known[name].default)) for name in sorted(known)}
+
+
+def resolve_preset(card: ModelCard, name: str) -> Preset | None:
+    """The card's preset of that name; None where none is named. Raises `InputError` for one that it does not have."""
+    if not name:
+        return None
+    for preset in card.presets:
+        if preset.name == name:
+            return preset
+    names = ", ".join(preset.name for preset in card.presets)
+    raise InputError(
+        f"{card.name} has no preset {name!r}, and the server's site file has none of that name",
+        remedy=f"Choose one of {names}." if names else "Leave it out: this model has no presets of its own.",
+    )
 
 
 def _value(card: ModelCard, param: Param, value: ParamValue) -> ParamValue:

@@ -32,7 +32,7 @@ from . import colour
 from .background import require_background
 from .control import Control
 from .inputs import ShotInputs, exists, holes, missing_frames, require_files
-from .params import resolve_params
+from .params import resolve_params, resolve_preset
 from .plan import ShotPlan, sample_indices
 from .region import Box, Region, plan_region, subject_box
 from .store import MaskRule, made_rule
@@ -56,6 +56,7 @@ def plan_shot(
     header = reference_header(inputs, request.plate_layer)
     config, resolution = shot_colour(header, request, site)
     require_background(inputs, header, config)
+    resolve_preset(card, request.preset)
     channels, told = _channels(inputs, request, card)
     plan = ShotPlan(
         frames=str(FrameSet(inputs.shot)),
@@ -212,10 +213,7 @@ def _with_network_view(
     """Exposure gain from a few plates, region and canvas from all masks."""
     neutral = colour.transform(config, plan.plate_space, plan.look)
     gain = colour.shot_gain(neutral.light(plate) for plate in _sampled_plates(inputs, request, control))
-    preset = next((p for p in card.presets if p.name == plan.preset), None)
-    if plan.preset and preset is None:
-        names = ", ".join(p.name for p in card.presets)
-        raise InputError(f"{card.name} has no preset {plan.preset!r}", remedy=f"Choose one of {names}.")
+    preset = resolve_preset(card, plan.preset)
     budget = (preset or card.presets[0]).canvas_pixels if card.presets else plan.plate[2] * plan.plate[3]
     boxes = _boxes(plan, inputs, header, control)
     crop = bool(plan.params.get("roi", True)) and card.temporal != "shot"

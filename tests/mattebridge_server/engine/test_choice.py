@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from mattebridge.errors import LicenceRefused, ModelNotInstalled, OutOfMemory
+from mattebridge.errors import InputError, LicenceRefused, ModelNotInstalled, OutOfMemory
 from mattebridge.messages import JobRequest, PromptInfo
 from mattebridge_server.engine.choice import settle_model, smaller_canvas
 from mattebridge_server.engine.shelf import Shelf
@@ -201,6 +201,8 @@ def test_auto_with_a_preset_takes_it_or_says_what_would_fit(shelf_of: ShelfOf) -
     smaller = settle(job(model="auto", preset="large", fallback=True), shelf_of(MEDIUM), site)
     assert smaller[:2] == ("videomama", "medium")
     assert settle(job(model="auto", preset="large"), shelf_of(2 * GIB), site)[:2] == ("edge", "")
+    with pytest.raises(InputError, match="preset 'larg'"):
+        settle(job(model="auto", preset="larg"), shelf_of(LARGE), site)
 
 
 def test_a_job_with_helpers_needs_room_for_the_larger_of_them_before_it_starts(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from mattebridge.errors import InputError
 from mattebridge.messages import JobRequest, PromptInfo
 from mattebridge_server.engine.wire import JobChecked
 from mattebridge_server.media import write_alpha
@@ -48,6 +49,17 @@ def test_every_problem_is_told_at_once(shot_of: ShotOf, check: Callable[..., Job
     answer = check(shot.request(params={"no": 1}, plate_space="Nonsense", frames="1-4"))
     assert {"USAGE", "MISSING_FRAMES", "COLOUR_SPACE_UNKNOWN"} <= set(codes(answer))
     assert all(problem.remedy for problem in answer.problems)
+
+
+def test_a_preset_that_nobody_has_fails_the_check_and_the_job(
+    shot_of: ShotOf, check: Callable[..., JobChecked]
+) -> None:
+    shot = shot_of(range(1, 3))
+    (problem,) = check(shot.request(preset="hreo")).problems
+    assert problem.code == "BAD_INPUT" and "'hreo'" in problem.message
+    with pytest.raises(InputError, match="'hreo'"):
+        shot.run(preset="hreo")
+    assert not (shot.folder / "out").exists()
 
 
 def test_paths_outside_the_roots_are_refused(

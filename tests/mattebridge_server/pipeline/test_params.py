@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from mattebridge.errors import UsageError
-from mattebridge_server.models.base import ModelCard, Param
-from mattebridge_server.pipeline.params import resolve_params
+from mattebridge.errors import InputError, UsageError
+from mattebridge_server.models.base import ModelCard, Param, Preset
+from mattebridge_server.pipeline.params import resolve_params, resolve_preset
 
 CARD = ModelCard(
     name="m",
@@ -45,3 +47,13 @@ def test_what_cannot_be_meant_is_refused_with_what_could(given: dict, says: str)
     with pytest.raises(UsageError) as refused:
         resolve_params(CARD, given)
     assert says in str(refused.value)
+
+
+def test_a_preset_that_the_model_does_not_have_is_refused() -> None:
+    sized = replace(CARD, presets=(Preset("small", 1, 1), Preset("large", 2, 2)))
+    assert resolve_preset(CARD, "") is None and resolve_preset(sized, "large") == sized.presets[1]
+    with pytest.raises(InputError, match="no preset 'larg'") as caught:
+        resolve_preset(sized, "larg")
+    assert "small, large" in caught.value.remedy
+    with pytest.raises(InputError, match="no preset 'large'"):
+        resolve_preset(CARD, "large")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -126,3 +127,22 @@ def test_a_model_that_is_installed_while_the_server_runs_is_found(client: Client
     while not lama():
         assert time.monotonic() < end, "the server still says that it is not installed"
         time.sleep(0.1)
+
+
+def test_a_server_makes_files_and_folders_as_the_site_says(
+    shot: SmallShot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grp = pytest.importorskip("grp")
+    group = next((one for one in grp.getgrall() if os.geteuid() == 0 and one.gr_gid), grp.getgrgid(os.getegid()))
+    file = tmp_path / "site.toml"
+    file.write_text(f'[output]\numask = "0002"\ngroup = "{group.gr_name}"\n')
+    monkeypatch.setenv("MATTEBRIDGE_SITE", str(file))
+    for name in ("RUNTIME", "CONFIG", "STATE"):
+        monkeypatch.setenv(f"MATTEBRIDGE_{name}", str(tmp_path / name))
+    with Client.connect("auto", start=True) as client:
+        out = str(shot.folder / "owned" / "{version}" / "a.####.exr")
+        client.matte(**{**asked(shot, "", model="identity"), "out": out}).wait()
+        client.stop(now=True)
+    for name, mode in (("owned", 0o775), ("owned/v001", 0o775), ("owned/v001/a.1001.exr", 0o664)):
+        found = (shot.folder / name).stat()
+        assert (stat.S_IMODE(found.st_mode), found.st_gid) == (mode, group.gr_gid), name
