@@ -170,7 +170,14 @@ class Floor:
         self.out.do(
             Tell(
                 one.engine,
-                wire.RunJob(key=one.key, request=request, plan=record.plan, spool=spool, attempt=one.attempt),
+                wire.RunJob(
+                    key=one.key,
+                    request=request,
+                    plan=record.plan,
+                    spool=spool,
+                    attempt=one.attempt,
+                    written=dict(record.written),
+                ),
             )
         )
 

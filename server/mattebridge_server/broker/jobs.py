@@ -46,7 +46,8 @@ PROGRESS_EVERY_S = 0.1
 class Record:
     """One job. ``since`` is when its last watcher left (loop time; None while it has one).
 
-    ``stored`` and ``refused`` are uploaded pictures by ``role/frame``: their names, and why they were not taken.
+    ``written`` has the key of each frame. ``stored`` and ``refused`` are uploaded pictures by ``role/frame``: their
+    names, and why they were not taken.
     """
 
     key: str
@@ -63,7 +64,7 @@ class Record:
     last: int = 0
     frames_total: int = 0
     started: bool = False
-    written: set[int] = field(default_factory=set)
+    written: dict[int, str] = field(default_factory=dict)
     kept: set[int] = field(default_factory=set)
     error: ErrorInfo | None = None
     watchers: set[Peer] = field(default_factory=set)
@@ -179,7 +180,7 @@ class JobBook:
         else:
             self.event(record, CancelledEvent, written=len(record.written))
         self.out.change(journal.set_frames(record.key, record.frames_total, record.frames_done))
-        record.written, record.kept, record.taken, record.plan = set(), set(), set(), b""
+        record.written, record.kept, record.taken, record.plan = {}, set(), set(), b""
         if through_socket(record.request) and not record.results:
             self.out.do(Forget(record.key))
 
@@ -206,7 +207,7 @@ class JobBook:
         """One frame is on disk. A frame that was told before (an earlier run wrote it) is not told again."""
         if frame in record.written or frame in record.kept:
             return
-        (record.kept if kept else record.written).add(frame)
+        _count(record, frame, digest, kept)
         record.frames_done += 1
         self.frames_told += 1
         self.event(record, FrameDone, frame=frame, path=record.path_back(path), digest=digest, kept=kept)
@@ -299,10 +300,17 @@ def error_info(error: MatteBridgeError) -> ErrorInfo:
     return ErrorInfo(error.code, error.message, error.remedy, error.file, error.frame, dict(error.details))
 
 
+def _count(record: Record, frame: int, digest: str, kept: bool) -> None:
+    if kept:
+        record.kept.add(frame)
+    else:
+        record.written[frame] = digest
+
+
 def _recall(record: Record, event: Any) -> None:
     record.started = record.started or isinstance(event, Started)
     if isinstance(event, FrameDone) and not record.ended:
-        (record.kept if event.kept else record.written).add(event.frame)
+        _count(record, event.frame, event.digest, event.kept)
         record.frames_done = len(record.kept) + len(record.written)
     elif isinstance(event, Failed):
         record.error = event.error

@@ -86,7 +86,7 @@ class Worker:
         model = self.shelf.get(request.model, request.precision, request.preset)
         with self.shelf.in_use(request.model):
             run = JobRun(job.key, request, job.plan, model, self.resources, emit, control)
-            return run.run(spooled=bool(job.spool), why=why, mine=mine)
+            return run.run(spooled=bool(job.spool), why=why, mine=mine, before={} if job.spool else job.written)
 
 
 def _with_uploaded_config(job: RunJob) -> JobRequest:

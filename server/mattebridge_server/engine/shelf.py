@@ -91,8 +91,8 @@ class Shelf:
             self._needs[name] = need
             return held[1]
         model = self._load(name, wanted)
-        self._loaded[name] = (wanted, model)
         self._needs[name] = need
+        self._loaded[name] = (wanted, model)
         self._ledger.loaded(need)
         return model
 
@@ -231,8 +231,11 @@ class Shelf:
         return LoadSpec(self._device, precision, self._folders, lambda: self._room(name))
 
     def _room(self, name: str) -> int:
-        """What the budget leaves to a model when every other one that is loaded runs as well."""
-        others = (self._needs[other] for other in self._loaded if other != name)
+        """What the budget leaves to a model when every other one that is loaded runs as well.
+
+        Asked while the model runs, when the threads that finish frames may be loading a filler.
+        """
+        others = (self._needs[other] for other in tuple(self._loaded) if other != name)
         return self._ledger.budget_bytes - sum(need.peak_bytes - need.driver_bytes for need in others)
 
     def _evict(self, name: str) -> None:

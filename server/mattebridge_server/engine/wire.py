@@ -42,6 +42,8 @@ class RunJob(msgspec.Struct, frozen=True, tag=True, kw_only=True):
 
     Paths in ``request`` are the server's (mapped). ``plan`` is a frozen plan as JSON, or empty. ``spool`` is a folder
     holding uploaded pictures as ``role/name`` and receiving results as ``role/name`` for deliveries through the socket.
+    ``written`` are frames that an earlier attempt wrote, maybe on a smaller canvas, and their keys: while they still
+    have these, they are this job's to replace.
     """
 
     key: str
@@ -49,6 +51,7 @@ class RunJob(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     plan: bytes = b""
     spool: str = ""
     attempt: int = 0
+    written: dict[int, str] = {}
 
 
 class StopJob(msgspec.Struct, frozen=True, tag=True, kw_only=True):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -108,6 +108,16 @@ def make_folders(outputs: Outputs, frames: Iterable[int]) -> None:
             make_folder(folder)
         except OSError as error:
             raise OutputFailed(f"cannot make the folder {folder}: {error.strerror}", file=str(folder)) from error
+
+
+def results_with_keys(inputs: ShotInputs, keys: Mapping[int, str]) -> set[Path]:
+    """The files of the frames whose alpha on disk still has the key in ``keys``."""
+    found: set[Path] = set()
+    for frame, key in keys.items():
+        alpha = inputs.path("alpha", frame)
+        if alpha is not None and key_on_disk(alpha) == key:
+            found.update(path for role in WRITE_ROLES if (path := inputs.path(role, frame)) is not None)
+    return found
 
 
 def key_on_disk(path: Path) -> str | None:

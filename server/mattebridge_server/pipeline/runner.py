@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -32,7 +33,7 @@ from .glance import look_at_masks, summed_up
 from .inputs import require_files, resolve_inputs
 from .keys import FileDigests, FrameKeys
 from .model_pass import READ_AHEAD, ModelPass, read_frames
-from .outputs import make_folders, resolve_outputs
+from .outputs import make_folders, resolve_outputs, results_with_keys
 from .plan import ShotPlan, parse_plan
 from .planner import Shot, as_planned, obey_plan, plan_shot, require_inputs
 from .region import paste
@@ -97,12 +98,20 @@ class JobRun:
             shot = self._shot()
             return Tally(0, 0, self._facts(shot), shot.plan.to_json())
 
-    def run(self, spooled: bool = False, why: str = "", mine: set[Path] | None = None) -> Tally:
+    def run(
+        self,
+        spooled: bool = False,
+        why: str = "",
+        mine: set[Path] | None = None,
+        before: Mapping[int, str] = MappingProxyType({}),
+    ) -> Tally:
         """Matte the frames that are not fresh. ``spooled``: results are also announced for sending.
 
-        ``mine``: files that an earlier round of this job made and this one may replace; its own are added.
+        ``mine``: files that an earlier round of this job made and this one may replace; its own are added. ``before``:
+        frames and keys that an earlier attempt wrote; those that are still there are taken for such files too.
         """
         mine = set() if mine is None else mine
+        mine |= results_with_keys(self._inputs, before)
 
         def written(frame: int, files: list[tuple[str, str]], key: str) -> None:
             mine.update(Path(path) for _, path in files)

@@ -121,6 +121,16 @@ def test_errors_and_warnings_name_files_as_the_client_does():
     assert (failed.error.file, failed.error.message) == ("P:\\a\\p.0007.exr", "no RGB in P:\\a\\p.0007.exr")
 
 
+def test_an_engine_is_told_what_an_earlier_attempt_wrote(bench):
+    submit(bench)
+    for frame, kept in ((6, True), (7, False)):
+        bench.engine(1.0, wire.JobFrame(key="job", frame=frame, path="/m", digest=f"digest {frame}", kept=kept))
+    bench.effects()
+    bench.engine(2.0, wire.JobEnded(key="job", outcome="preempted"))
+    (run,) = [one.message for one in bench.effects() if isinstance(one, Tell)]
+    assert (run.attempt, run.written) == (2, {7: "digest 7"})
+
+
 def test_errors_of_uploaded_pictures_name_the_clients_files():
     bench = Bench().ready()
     bench.call(0.0, ANN, HELLO)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -182,6 +184,31 @@ def test_a_model_is_told_what_the_others_leave_to_it(tmp_path: Path) -> None:
     assert (rooms["one"](), rooms["other"]()) == (7, 7)
     shelf.unload()
     assert rooms["one"]() == 12
+
+
+def test_a_model_may_ask_for_its_room_while_another_thread_loads(tmp_path: Path) -> None:
+    """As a network does between windows while the first frame's clean plate is filled."""
+    rooms: list[Callable[[], int]] = []
+
+    class One(Identity):
+        def load(self, spec: LoadSpec) -> None:
+            assert spec.room is not None
+            rooms.append(spec.room)
+
+    names = [f"model{number}" for number in range(500)]
+    classes = {name: type(name, (One,), {"card": replace(Identity.card, name=name)}) for name in names}
+    shelf = Shelf(Device("cuda", 0, 2, 40), (tmp_path,), Registry(classes, {}), budget_bytes=12)
+    shelf.get(names[0])
+    others = threading.Thread(target=lambda: [shelf.get(name) for name in names[1:]])
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        others.start()
+        while others.is_alive():
+            assert rooms[0]() == 12
+    finally:
+        sys.setswitchinterval(before)
+        others.join()
 
 
 def test_auto_and_fallback_keep_to_the_sites_policy(shelf_of: ShelfOf) -> None:

@@ -174,6 +174,24 @@ def test_frames_that_a_larger_canvas_wrote_are_replaced(shot: SmallShot, hungry:
     assert done.written == 5 and done.facts["canvas"] != "192x192"
 
 
+def test_a_job_that_was_interrupted_on_a_smaller_canvas_goes_on_where_it_was(
+    shot: SmallShot, hungry: type[Hungry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person's job came between, or the engine died; the next attempt tries the larger canvas first."""
+    run(shot, preset="medium")
+    before = {event.frame: event.digest for event in shot.events if isinstance(event, FrameDone) and event.frame < 3}
+    for frame in (3, 4, 5):
+        shot.result("out/a.####.exr", 1, frame).unlink()
+    hungry.most_pixels = 128 * 128
+    for keys in ({}, {**before, 2: "the key of another job"}):
+        monkeypatch.setattr(local, "RunJob", lambda keys=keys, **fields: RunJob(written=keys, **fields))
+        with pytest.raises(OutputExists):
+            run(shot, preset="large", fallback=True)
+    monkeypatch.setattr(local, "RunJob", lambda **fields: RunJob(written=before, **fields))
+    done = run(shot, preset="large", fallback=True)
+    assert (done.written, done.kept, done.facts["canvas"]) == (3, 2, "128x128")
+
+
 class Tracker(Model):
     """A mask of ones on every frame, in as much memory as `Hungry` runs in."""
 
