@@ -14,6 +14,9 @@ from .processors import Transform, refuse_non_finite
 
 Float32 = NDArray[np.float32]
 
+LARGEST_LIGHT = 65504.0
+"""The largest half. A log code of 8, which is ordinary in light, decodes to more than float32 holds."""
+
 
 @dataclass(frozen=True)
 class NetworkTransform:
@@ -40,8 +43,15 @@ class NetworkTransform:
         return self.look.shoulder_start / self.gain
 
     def light(self, plate: Float32) -> Float32:
-        """``plate``, (H, W, 3) float32, finite, in the plate's space → linear Rec.709, unclipped, without the gain."""
-        return self.to_rec709.apply(plate)
+        """``plate``, (H, W, 3) float32, finite, in the plate's space → linear Rec.709, without the gain.
+
+        Unclipped, but for what is beyond +-`LARGEST_LIGHT`.
+        """
+        light = self.to_rec709.apply(plate)
+        if light.size and not (light.min() >= -LARGEST_LIGHT and light.max() <= LARGEST_LIGHT):
+            # NaN is what a matrix makes of a pixel whose light has become infinite.
+            light = np.clip(np.nan_to_num(light, nan=LARGEST_LIGHT), -LARGEST_LIGHT, LARGEST_LIGHT)
+        return light
 
     def forward(self, light: Float32) -> Float32:
         """Linear Rec.709 without the gain, (..., 3) float32, finite → display codes in 0..1."""

@@ -25,7 +25,7 @@ from mattebridge_server.media.library import DEFAULT_LIMITS, ReadLimits, set_thr
 from mattebridge_server.media.mask import Mask, MaskChoice, choose_mask_channel, read_mask
 from mattebridge_server.media.planes import write_planes
 from mattebridge_server.media.plate import Plate, read_plate
-from mattebridge_server.media.repair import repair_non_finite
+from mattebridge_server.media.repair import repair_non_finite, usable
 from mattebridge_server.media.resample import shrink
 from mattebridge_server.media.source import read_attributes, read_header
 from mattebridge_server.media.watch import watch_reads
@@ -61,6 +61,7 @@ __all__ = [
     "share",
     "share_results",
     "shrink",
+    "usable",
     "watch_reads",
     "write_alpha",
     "write_planes",

@@ -20,7 +20,7 @@ class Plate:
     """One frame of a plate.
 
     ``pixels``: (H, W, 3) float32 over the header's data window, scene-linear as stored, in no particular colour space;
-    halves keep their exact value, and non-finite values are still there (see `repair_non_finite`). ``channels`` are
+    halves keep their exact value, and non-finite values are still there (see `usable`). ``channels`` are
     the full names that were read: three, or the one of a grey picture.
     """
 

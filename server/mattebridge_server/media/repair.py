@@ -9,11 +9,25 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mattebridge_server.media.half import HALF_MAX
+
 Float32 = NDArray[np.float32]
 
 _REACHES = (1, 3, 8, 20)
 # Neighbours beyond this are garbage themselves, and would drown the running sums of the box filter.
 _LARGEST_NEIGHBOUR = 1e6
+
+
+def usable(pixels: Float32) -> tuple[Float32, int]:
+    """``pixels`` repaired, and within what a result can hold: finite values beyond half's range become +-65504.
+
+    (H, W) or (H, W, C) float32. One such value would drown its neighbours in every local sum, or overflow there. The
+    number is that of `repair_non_finite`. Where nothing is to be done the same array comes back.
+    """
+    repaired, touched = repair_non_finite(pixels)
+    if repaired.size and cv2.norm(repaired.reshape(len(repaired), -1), cv2.NORM_INF) > HALF_MAX:
+        repaired = np.clip(repaired, -HALF_MAX, HALF_MAX)
+    return repaired, touched
 
 
 def repair_non_finite(pixels: Float32) -> tuple[Float32, int]:

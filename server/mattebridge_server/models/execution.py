@@ -8,8 +8,9 @@ autotuning and no silent drop to TF32.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from mattebridge.errors import InputError, ModelNotInstalled, OutOfMemory
@@ -76,7 +77,35 @@ def settled_precision(card: ModelCard, spec: LoadSpec) -> str:
 def reproducible(device: Device) -> Iterator[None]:
     """Within it, torch gives the same bits for the same inputs on one machine; the former settings come back after.
 
-    An operation that has no deterministic form on a device warns once instead of failing the job.
+    Blocks of several threads may overlap, as where a clean plate is filled while the next window runs: torch's settings
+    are the process's, so the first to enter makes them and the last to leave brings the former ones back.
+    """
+    import torch
+
+    with _overlap:
+        if not _inside:
+            _former.enter_context(_reproducible_settings())
+        _inside.append(device)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, device.threads))  # this one is each thread's own
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        with _overlap:
+            _inside.pop()
+            if not _inside:
+                _former.close()
+
+
+_overlap = threading.Lock()
+_inside: list[Device] = []
+_former = ExitStack()
+
+
+@contextmanager
+def _reproducible_settings() -> Iterator[None]:
+    """An operation that has no deterministic form on a device warns once instead of failing the job.
 
     cuBLAS reads its workspace setting when its first handle is made, so the variable is set before that, in the one
     place that knows why; a value that is already there is kept.
@@ -84,13 +113,11 @@ def reproducible(device: Device) -> Iterator[None]:
     import torch
 
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    threads = torch.get_num_threads()
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     cudnn = torch.backends.cudnn
     flags = (cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32)
     fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
-    torch.set_num_threads(max(1, device.threads))
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.use_deterministic_algorithms(True, warn_only=True)
     cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32 = False, True, False
@@ -101,7 +128,6 @@ def reproducible(device: Device) -> Iterator[None]:
         cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = flags
         torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
-        torch.set_num_threads(threads)
 
 
 @contextmanager

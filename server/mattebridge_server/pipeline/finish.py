@@ -83,10 +83,10 @@ class Finisher:
         """Everything between the model and the disk."""
         frame = result.number
         core, garbage = self._store.coverage("core", frame), self._store.coverage("garbage", frame)
-        alpha = solid_and_empty(self._at_plate(frame, result.alpha), core, garbage)
-        layers = {
-            name: solid_and_empty(self._at_plate(frame, layer), None, garbage) for name, layer in result.layers.items()
-        }
+        large = {name: self._at_plate(frame, layer) for name, layer in result.layers.items()}
+        alpha, large = self._with_given(frame, self._at_plate(frame, result.alpha), large)
+        alpha = solid_and_empty(alpha, core, garbage)
+        layers = {name: solid_and_empty(layer, None, garbage) for name, layer in large.items()}
         return Finished(frame, alpha, layers, self._colours(frame, alpha, result))
 
     def write(self, finished: Finished, key: str) -> list[tuple[str, str]]:
@@ -129,6 +129,19 @@ class Finisher:
         return self._filler_found
 
     # -- stages ------------------------------------------------------------------------------------------------
+
+    def _with_given(self, frame: int, alpha: Float32, layers: dict[str, Float32]) -> tuple[Float32, dict[str, Float32]]:
+        """A tracker's answer for a frame that came with a mask is that mask, not what the canvas left of it."""
+        if self._card.temporal != "shot" or "mask" not in self._card.outputs:
+            return alpha, layers
+        given = self._store.coverage("mask", frame)
+        corrected = any(prompt.frame == frame and prompt.layer == MAIN_LAYER for prompt in self._shot.plan.prompts)
+        if given is None or corrected or (layers and MAIN_LAYER not in layers):
+            return alpha, layers
+        if not layers:
+            return given, layers
+        layers = {**layers, MAIN_LAYER: given}
+        return np.maximum.reduce(list(layers.values())), layers
 
     def _at_plate(self, frame: int, alpha: Float32) -> Float32:
         """A model's alpha on the plate's grid; a linear model's already is."""

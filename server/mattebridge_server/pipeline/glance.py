@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mattebridge.messages import JobRequest
 
-from ..media import FrameHeader, choose_mask_channel, place, read_mask, read_plate, repair_non_finite, shrink
+from ..media import FrameHeader, choose_mask_channel, place, read_mask, read_plate, shrink, usable
 from .inputs import ShotInputs, exists, resolve_inputs
 from .plan import sample_indices
 from .planner import reference_header
@@ -103,7 +103,7 @@ def _channel(inputs: ShotInputs, request: JobRequest, frame: int, path: str) -> 
 def _plate(path: str, frame: int, request: JobRequest, header: FrameHeader, scale: float) -> Float32:
     """A plate on the shot's grid as a rough display picture: square root and clip, enough to compare colours."""
     plate = read_plate(path, frame=frame, layer=request.plate_layer, view=request.view)
-    pixels, _ = repair_non_finite(plate.pixels)
+    pixels, _ = usable(plate.pixels)
     small = _small(place(pixels, plate.header.data_window, header.data_window), scale)
     return np.asarray(np.sqrt(np.clip(small / max(1e-6, float(np.percentile(small, 95))), 0.0, 1.0)), np.float32)
 

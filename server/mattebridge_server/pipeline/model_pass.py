@@ -97,7 +97,7 @@ class ModelPass:
         if display is not None:
             return DisplayWindow(display, inside, chosen, self._prompts(), role)
         linear = is_scene_linear(self.shot.config, self.shot.plan.plate_space)
-        to_linear = None if linear else self.shot.transform.to_rec709
+        to_linear = None if linear else self.shot.transform.light
         plan = self.shot.plan
         salt = "" if linear else repr((plan.plate_space, plan.config_digest, plan.context))
         return LinearWindow(self.store, inside, chosen, to_linear, self._prompts(), role, salt)

@@ -23,8 +23,8 @@ from ..media import (
     read_header,
     read_mask,
     read_plate,
-    repair_non_finite,
     shrink,
+    usable,
 )
 from ..models.base import ModelCard
 from ..site import Site
@@ -231,7 +231,7 @@ def _sampled_plates(inputs: ShotInputs, request: JobRequest, control: Control) -
         if not exists(path):
             continue
         plate = read_plate(str(path), frame=frame, layer=request.plate_layer, view=inputs.view)
-        pixels, _ = repair_non_finite(plate.pixels)
+        pixels, _ = usable(plate.pixels)
         yield shrink(pixels, min(1.0, 512 / max(pixels.shape[:2])))
 
 

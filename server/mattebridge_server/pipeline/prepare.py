@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mattebridge_ocio.network import NetworkTransform
-from mattebridge_ocio.processors import Transform
 
 from ..models.base import Prompt, Window
 from .plan import ShotPlan
@@ -29,7 +29,7 @@ class LinearWindow(Window):
         store: FrameStore,
         numbers: tuple[int, ...],
         wanted: tuple[int, ...],
-        to_linear: Transform | None = None,
+        to_linear: Callable[[Float32], Float32] | None = None,
         prompts: tuple[Prompt, ...] = (),
         mask_role: str = "mask",
         salt: str = "",
@@ -39,7 +39,7 @@ class LinearWindow(Window):
 
     def plate(self, number: int) -> Float32:
         pixels = self._store.plate(number).pixels
-        return pixels if self._to_linear is None else self._to_linear.apply(pixels)
+        return pixels if self._to_linear is None else self._to_linear(pixels)
 
     def mask(self, number: int) -> Float32 | None:
         return self._store.coverage(self._role, number)

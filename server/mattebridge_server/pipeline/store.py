@@ -25,7 +25,7 @@ from ..media import (
     place,
     read_mask,
     read_plate,
-    repair_non_finite,
+    usable,
 )
 from .inputs import ShotInputs, exists
 from .keys import FileDigests
@@ -165,7 +165,7 @@ class FrameStore:
         layer = self._layer if role == "plate" else ""
         with self._stages.measure("read"):
             plate = read_plate(str(path), frame=frame, layer=layer, view=self._inputs.view)
-            pixels, repaired = repair_non_finite(plate.pixels)
+            pixels, repaired = usable(plate.pixels)
         if repaired:
             self._warn("NON_FINITE", f"{repaired} pixels of the {role} were not finite and were repaired", frame)
         if role == "plate":

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mattebridge_server.media import repair_non_finite
+from mattebridge_server.media import repair_non_finite, usable
 from mattebridge_server.media.half import to_float, to_half
 
 EVERY_HALF = np.arange(65536, dtype=np.uint16).view(np.float16)
@@ -101,3 +101,12 @@ def test_single_channels_are_repaired_too():
     repaired, count = repair_non_finite(plane)
     assert (repaired.shape, count) == ((6, 6), 1)
     assert repaired[2, 2] == 0.25
+
+
+def test_what_no_result_can_hold_is_clamped_and_all_else_left_alone():
+    pixels = np.full((8, 8, 3), 65504, np.float32)
+    assert usable(pixels)[0] is pixels
+    pixels[2, 2], pixels[3, 3], pixels[4, 4] = 3e38, -3e38, np.nan
+    clamped, count = usable(pixels)
+    assert count == 1
+    assert (np.abs(clamped) == 65504).all() and (clamped[3, 3] < 0).all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from mattebridge.errors import EngineFailed, InputError, ModelNotInstalled
 from mattebridge_server.models.base import Canvas, Device, LoadSpec
+from mattebridge_server.models.execution import reproducible
 from mattebridge_server.models.lama import MAX_SIDE, LaMa, Tone, fill_linear, grown, tone_for
 
 Float32 = NDArray[np.float32]
@@ -50,6 +52,25 @@ def test_an_empty_area_costs_no_network() -> None:
 
     filled = fill_linear(plate, np.zeros((8, 8), bool), never)
     assert np.array_equal(filled, plate) and filled is not plate
+
+
+@pytest.mark.models
+def test_filling_while_the_next_window_runs_leaves_torch_reproducible() -> None:
+    """The fill ends within the window, or the window within the fill; the settings hold until both are done."""
+    torch = pytest.importorskip("torch", reason="the [models] extra is not installed")
+
+    def settings() -> tuple[bool, bool, bool]:
+        cudnn = torch.backends.cudnn
+        return torch.are_deterministic_algorithms_enabled(), cudnn.deterministic, not cudnn.allow_tf32
+
+    before = settings()
+    fill, window = reproducible(Device(threads=1)), reproducible(Device(threads=1))
+    with ThreadPoolExecutor(1) as finisher:
+        finisher.submit(fill.__enter__).result()
+        with window:
+            finisher.submit(fill.__exit__, None, None, None).result()
+            assert settings() == (True, True, True)
+    assert settings() == before != (True, True, True)
 
 
 def test_large_plates_are_filled_small_and_only_the_fill_is_enlarged() -> None:

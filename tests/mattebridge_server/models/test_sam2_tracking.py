@@ -85,6 +85,10 @@ def test_an_empty_mask_is_an_answer_and_not_something_to_track(sam2: Sam2, array
     plates, masks = moving_disc(3, 48)
     given = {1001: masks[1001], 1003: np.zeros((48, 48), np.float32)}
     assert not _run(sam2, array_window(plates, given))[1003].alpha.any()
+    before = {1001: given[1003], 1003: masks[1003]}
+    results = _run(sam2, array_window(plates, before))
+    assert not results[1001].alpha.any(), "also before the first mask that shows anything"
+    assert results[1002].alpha.any()
     with pytest.raises(InputError, match="what to track"):
         _run(sam2, array_window(plates, {1003: given[1003]}))
 

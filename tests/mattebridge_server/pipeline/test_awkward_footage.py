@@ -12,6 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from mattebridge.messages import Warning_
+from mattebridge_server.engine import local
+from mattebridge_server.engine.shelf import Shelf
 from mattebridge_server.media import ColourHints, Window, read_header, read_plate, write_alpha, write_rgb
 from mattebridge_server.models.registry import load_registry
 from mattebridge_server.pipeline.check import check_job
@@ -21,6 +23,7 @@ from .conftest import SmallShot, header
 
 ShotOf = Callable[..., SmallShot]
 Float32 = NDArray[np.float32]
+GOLDEN = Path(__file__).parents[2] / "data" / "videomama_golden"
 FRAMES = (1001, 1002, 1003)
 
 
@@ -105,6 +108,23 @@ def test_a_plate_of_a_few_rows_is_a_plate(shot_of: ShotOf, size: tuple[int, int]
     assert shot.run(model="edge").written == 1
 
 
+@pytest.mark.parametrize("model", ["edge", pytest.param("videomama", marks=pytest.mark.models)])
+@pytest.mark.parametrize(("space", "value"), [("ACEScg", 3e38), ("ACEScg", -3e38), ("ACEScct", 20.0)])
+def test_pixels_brighter_than_any_half_are_as_bright_as_a_half_can_be(
+    shot_of: ShotOf, monkeypatch: pytest.MonkeyPatch, space: str, value: float, model: str
+) -> None:
+    """A renderer's stray pixel, or one in linear light among log codes: 20 is more than float32 holds, decoded."""
+    monkeypatch.setattr(local, "Shelf", lambda device, _: Shelf(device, (GOLDEN,)))
+    shot = shot_of((1,))
+    pixels = noise(Window(0, 0, 64, 48), 1)
+    pixels[20:22, 8:12] = value
+    write_channels(shot.path("plate", 1), dict(zip("RGB", np.moveaxis(pixels, -1, 0), strict=True)), oiio.FLOAT)
+    assert shot.run(model=model, plate_space=space, fgr=str(shot.folder / "out/f.####.exr")).written == 1
+    alpha = shot.alpha("out/a.####.exr", 1)
+    straight = read_plate(str(shot.folder / "out/f.0001.exr"), frame=1).pixels
+    assert np.isfinite(straight).all() and 0 < alpha.mean() < 0.6
+
+
 def test_a_plate_that_disagrees_with_the_first_is_pointed_out(shot_of: ShotOf) -> None:
     shot = shot_of((1, 2))
     window = Window(-8, -6, 80, 60)
@@ -127,8 +147,8 @@ def test_the_channel_of_garbage_is_chosen_once_for_the_shot(shot_of: ShotOf) -> 
     assert [shot.alpha("out/a.####.exr", frame)[:24].max() for frame in shot.frames] == [0, 0]
 
 
-def write_channels(path: Path, planes: dict[str, Float32]) -> None:
-    spec = oiio.ImageSpec(64, 48, len(planes), oiio.HALF)
+def write_channels(path: Path, planes: dict[str, Float32], kind: str = oiio.HALF) -> None:
+    spec = oiio.ImageSpec(64, 48, len(planes), kind)
     spec.channelnames = tuple(planes)
     output = oiio.ImageOutput.create("openexr")
     assert output.open(str(path), spec) and output.write_image(np.dstack(list(planes.values())))

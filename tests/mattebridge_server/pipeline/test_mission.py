@@ -18,7 +18,7 @@ from mattebridge_server.engine import local
 from mattebridge_server.engine.shelf import Shelf
 from mattebridge_server.farm.shot import with_paths
 from mattebridge_server.farm.verify import verify
-from mattebridge_server.media import OWN_PREFIX, read_header, read_plate, write_alpha, write_rgb
+from mattebridge_server.media import OWN_PREFIX, read_header, read_mask, read_plate, write_alpha, write_rgb
 from mattebridge_server.models.base import FrameResult, Window
 from mattebridge_server.models.identity import Identity
 from mattebridge_server.models.lama import LaMa
@@ -137,6 +137,29 @@ def test_sam2_alone_writes_its_track(run: Callable[..., tuple[SmallShot, Done]])
     shot, done = run(model="sam2", mask="", prompts=(point("A", 0.2, 0.25),))
     assert done.written == 3
     assert set(np.unique(shot.alpha("out/a.####.exr", 2))) != {0.0}
+
+
+@pytest.mark.parametrize("others", [(), ("hero",)], ids=["alone", "next-to-another"])
+def test_a_mask_that_came_with_a_frame_is_given_back_as_it_is(
+    run: Callable[..., tuple[SmallShot, Done]], tmp_path: Path, others: tuple[str, ...]
+) -> None:
+    """Whatever the canvas, whose sides are multiples of 64."""
+    folder = tmp_path / "shot"
+    SmallShot(folder, (1, 2, 3), 100, 75).write()
+    for frame in (1, 3):
+        soft = np.random.default_rng(frame).uniform(0, 1, (75, 100)).astype(np.float32)
+        write_alpha(str(folder / f"mask/mask.{frame:04d}.exr"), soft, like=header(100, 75, frame), frame=frame)
+    (folder / "mask/mask.0002.exr").unlink()
+    shot, _ = run(model="sam2", prompts=tuple(point(name, 0.8, 0.7) for name in others))
+    for frame in (1, 3):
+        given = read_mask(str(shot.path("mask", frame)), frame=frame, plate_header=header(100, 75, frame)).coverage
+        path = str(folder / f"out/a.{frame:04d}.exr")
+        written = read_mask(path, frame=frame, plate_header=header(100, 75, frame), channel="A").coverage
+        hero = [
+            read_mask(path, frame=frame, plate_header=header(100, 75, frame), channel=f"matte_{name}.A").coverage
+            for name in others
+        ]
+        assert np.array_equal(written, np.maximum.reduce([given, *hero]))
 
 
 def test_each_file_names_every_model_that_made_it_and_its_licence(

@@ -72,7 +72,7 @@ TRACK = ModelCard(
     licence=APACHE,
     temporal="shot",
     plate_state="display",
-    version="1",
+    version="2",
     weights=SETS[0],
     alternatives=SETS[1:],
     presets=PRESETS,
@@ -88,7 +88,7 @@ MATTE = ModelCard(
     licence="as stated by whoever gave you the weights",
     temporal="shot",
     plate_state="display",
-    version="4",
+    version="5",
     weights=(
         Weights("sam2-matte/config.json", "", "as supplied"),
         Weights("sam2-matte/model.safetensors", "", "as supplied"),

@@ -52,9 +52,11 @@ class ShotTracker:
             logits = {}
             for track in tracks:
                 name, first = track.layer.name, track.layer.prompted[0]
+                if self._is_given(track.layer, index):
+                    continue
                 if index < first:
                     logits[name] = torch.from_numpy(earlier[name].pop(index).astype(np.float32))
-                elif not self._is_given(track.layer, index):
+                else:
                     logits[name] = self._step(track, index, reverse=False)
             if number in wanted:
                 yield self._result(number, logits)
@@ -66,7 +68,7 @@ class ShotTracker:
         for index in range(max(layer.prompted[0] for layer in self.layers) - 1, -1, -1):
             self._checkpoint("track")
             for track in tracks:
-                if index < track.layer.prompted[0]:
+                if index < track.layer.prompted[0] and not self._is_given(track.layer, index):
                     logits = self._step(track, index, reverse=True)
                     waiting[track.layer.name][index] = logits.clamp(-32, 32).numpy().astype(np.float16)
         return waiting
