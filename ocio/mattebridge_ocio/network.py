@@ -18,6 +18,13 @@ LARGEST_LIGHT = 65504.0
 """The largest half. A log code of 8, which is ordinary in light, decodes to more than float32 holds."""
 
 
+def bounded(light: Float32) -> Float32:
+    """``light`` within +-`LARGEST_LIGHT`. NaN, which a matrix makes of infinite light, counts as bright."""
+    if light.size and not (light.min() >= -LARGEST_LIGHT and light.max() <= LARGEST_LIGHT):
+        return np.clip(np.nan_to_num(light, nan=LARGEST_LIGHT), -LARGEST_LIGHT, LARGEST_LIGHT)
+    return light
+
+
 @dataclass(frozen=True)
 class NetworkTransform:
     """Plate space → linear Rec.709 → one gain → look. Scale the plate down before, not after.
@@ -47,11 +54,7 @@ class NetworkTransform:
 
         Unclipped, but for what is beyond +-`LARGEST_LIGHT`.
         """
-        light = self.to_rec709.apply(plate)
-        if light.size and not (light.min() >= -LARGEST_LIGHT and light.max() <= LARGEST_LIGHT):
-            # NaN is what a matrix makes of a pixel whose light has become infinite.
-            light = np.clip(np.nan_to_num(light, nan=LARGEST_LIGHT), -LARGEST_LIGHT, LARGEST_LIGHT)
-        return light
+        return bounded(self.to_rec709.apply(plate))
 
     def forward(self, light: Float32) -> Float32:
         """Linear Rec.709 without the gain, (..., 3) float32, finite → display codes in 0..1."""

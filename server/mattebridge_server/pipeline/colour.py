@@ -21,7 +21,7 @@ from mattebridge.messages import JobRequest
 from mattebridge_ocio.config import ColourConfig
 from mattebridge_ocio.exposure import exposure_gain
 from mattebridge_ocio.failure import ColourError
-from mattebridge_ocio.network import NetworkTransform, network_transform
+from mattebridge_ocio.network import NetworkTransform, bounded, network_transform
 from mattebridge_ocio.plate_space import PlateHints, Resolution, resolve_plate_space
 
 from .plan import quantise_gain
@@ -85,7 +85,7 @@ def stated_space(config: ColourConfig, interop_id: str, path: str) -> str:
 
 def convert(config: ColourConfig, source: str, target: str, pixels: Float32) -> Float32:
     """``pixels``, (H, W, 3) finite, from one of the config's spaces to another; themselves where the two are one."""
-    return pixels if source == target else translated(lambda: config.convert(source, target)).apply(pixels)
+    return pixels if source == target else bounded(translated(lambda: config.convert(source, target)).apply(pixels))
 
 
 def transform(config: ColourConfig, space: str, look: str, gain_stops: float = 0.0) -> NetworkTransform:

@@ -71,6 +71,15 @@ def test_a_background_that_states_another_space_is_converted(shot_of: ShotOf, re
     assert comp[0, 0] == pytest.approx(expected, abs=2e-3)
 
 
+def test_a_background_of_log_codes_brighter_than_float_holds_is_bounded(shot_of: ShotOf) -> None:
+    shot = shot_of((1,))
+    sky = shot.folder / "sky.exr"
+    like = replace(header(64, 48, 1), colour=ColourHints(interop_id="acescct_ap1_scene"))
+    write_rgb(str(sky), np.full((48, 64, 3), 20.0, np.float32), like=like, frame=1)
+    shot.run(comp_over=str(sky), comp=str(shot.folder / "out/c.####.exr"))
+    assert (read_plate(str(shot.folder / "out/c.0001.exr"), frame=1).pixels[0, 0] == 65504).all()
+
+
 def test_a_composite_without_background_is_refused_before_the_first_frame(shot_of: ShotOf) -> None:
     shot = shot_of((1, 2))
     comp = str(shot.folder / "out/c.####.exr")
