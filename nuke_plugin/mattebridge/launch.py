@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
-from .errors import ServerError
+from .errors import InputError, MatteBridgeError, Refused, ServerError, UsageError
 from .extras import install_command
 from .rendezvous import Rendezvous, read_alive
 from .settings import Settings, private_folder
@@ -73,9 +73,10 @@ def server_command(settings: Settings) -> list[str]:
 
 
 def start_server(settings: Settings, arguments: Sequence[str] = (), timeout_s: float = START_TIMEOUT_S) -> Rendezvous:
-    """Start this user's server if none runs, and wait until it can be found. Raises `ServerError` with the log's end.
+    """Start this user's server if none runs, and wait until it can be found.
 
-    ``arguments`` are those of ``mattebridge serve``.
+    Raises, with the log's end, `UsageError`, `InputError` or `Refused` where the server ended with their exit status,
+    and otherwise `ServerError`. ``arguments`` are those of ``mattebridge serve``.
     """
     found = read_alive(settings.runtime_dir)
     if found is not None:
@@ -98,15 +99,15 @@ def start_server(settings: Settings, arguments: Sequence[str] = (), timeout_s: f
     found = read_alive(settings.runtime_dir)
     if found is None:
         said = ended.stderr.decode("utf-8", "replace").strip()
-        raise ServerError(f"the server did not start: {said or ended.returncode}", file=str(settings.server_log))
+        raise _ended_with(ended.returncode, f"the server did not start: {said or ended.returncode}", settings)
     return found
 
 
 def serve_detached(settings: Settings, arguments: Sequence[str], timeout_s: float = START_TIMEOUT_S) -> Rendezvous:
     """Start ``mattebridge serve`` with ``arguments`` in a session of its own; wait until it can be found.
 
-    Its output is appended to `Settings.server_log`. Raises `ServerError`, with the log's last lines, when it ends
-    early or is not found in time.
+    Its output is appended to `Settings.server_log`. Raises as `start_server` does when it ends early or is not found
+    in time.
     """
     private_folder(settings.runtime_dir)
     log = settings.server_log
@@ -148,15 +149,23 @@ def _wait_for(settings: Settings, server: subprocess.Popen[bytes], start: int, t
         if died_at is not None and time.monotonic() - died_at > (
             LOCK_GRACE_S if server.returncode == LOCKED_STATUS else 0.0
         ):
-            raise ServerError(
-                f"the server ended at once with status {server.returncode}:\n{log_tail(settings.server_log, start)}",
-                file=str(settings.server_log),
-                remedy="Correct what its log says, or run `mattebridge serve` in a terminal to see it.",
-            )
+            said = f"the server ended at once with status {server.returncode}:\n{log_tail(settings.server_log, start)}"
+            raise _ended_with(server.returncode, said, settings)
         time.sleep(POLL_S)
     raise ServerError(
         f"the server could not be found after {timeout_s:.0f} s:\n{log_tail(settings.server_log, start)}",
         file=str(settings.server_log),
+    )
+
+
+def _ended_with(status: Optional[int], said: str, settings: Settings) -> MatteBridgeError:
+    """The error of a server that does not start, of the class that its exit status stands for: a wrong site file is no
+    reason to try again."""
+    named = {cls.exit_status: cls for cls in (UsageError, InputError, Refused)}
+    return named.get(status or 0, ServerError)(
+        said,
+        file=str(settings.server_log),
+        remedy="Correct what its log says, or run `mattebridge serve` in a terminal to see it.",
     )
 
 

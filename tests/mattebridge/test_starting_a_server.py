@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mattebridge import Client, launch, rendezvous
-from mattebridge.errors import ServerError
+from mattebridge.errors import InputError, ServerError
 from mattebridge.settings import Settings
 
 pytest.importorskip("mattebridge_server.broker.main", reason="needs mattebridge[server]")
@@ -58,7 +58,7 @@ def test_what_a_host_application_sets_for_itself_does_not_reach_the_server(own_s
 
 
 def test_a_server_that_dies_at_once_is_noticed_and_its_log_shown(own_settings):
-    with pytest.raises(ServerError, match=r"no-such-site\.toml"):
+    with pytest.raises(InputError, match=r"no-such-site\.toml"):  # not ServerError: trying again is of no use
         launch.start_server(own_settings, ["--site", "/nowhere/no-such-site.toml"])
     assert "no-such-site.toml" in launch.log_tail(own_settings.server_log)
 

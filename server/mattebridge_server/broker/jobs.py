@@ -205,6 +205,8 @@ class JobBook:
 
     def frame(self, record: Record, frame: int, path: str, digest: str, kept: bool) -> None:
         """One frame is on disk. A frame that was told before (an earlier run wrote it) is not told again."""
+        if frame in record.written:
+            record.written[frame] = digest  # made again, on a smaller canvas
         if frame in record.written or frame in record.kept:
             return
         _count(record, frame, digest, kept)

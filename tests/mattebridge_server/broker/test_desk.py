@@ -126,9 +126,11 @@ def test_an_engine_is_told_what_an_earlier_attempt_wrote(bench):
     for frame, kept in ((6, True), (7, False)):
         bench.engine(1.0, wire.JobFrame(key="job", frame=frame, path="/m", digest=f"digest {frame}", kept=kept))
     bench.effects()
+    bench.engine(1.0, wire.JobFrame(key="job", frame=7, path="/m", digest="at a smaller canvas", kept=False))
+    assert not answers(bench.effects()), "a frame is told once"
     bench.engine(2.0, wire.JobEnded(key="job", outcome="preempted"))
     (run,) = [one.message for one in bench.effects() if isinstance(one, Tell)]
-    assert (run.attempt, run.written) == (2, {7: "digest 7"})
+    assert (run.attempt, run.written) == (2, {7: "at a smaller canvas"})
 
 
 def test_errors_of_uploaded_pictures_name_the_clients_files():
