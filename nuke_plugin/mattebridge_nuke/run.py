@@ -144,9 +144,10 @@ class Run(Background):
         older = versions.before(versions.on_disk(self.purpose.folder), version.number)
         wanted = replace(version, shot=str(self.plan.frames))
         if older and delivery != "exr":
+            versions.save(replace(version, unsure=True))  # before the first carried frame is there
             self._carried = versions.carry_over(older, wanted, self.facts.views)
-        if self._carried:
-            versions.save(replace(version, unsure=True))
+            if not self._carried:
+                versions.save(version)
         try:
             self._views(server, version, delivery)
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -255,6 +256,25 @@ def test_frames_that_nobody_confirmed_are_not_there(artist: Artist, shot: Shot, 
     run = artist.press("matte_range")
     assert (run.version.name, artist.value("version_name")) == ("v002", "v002")
     assert artist.value("status").startswith("v002: 12 frames made")
+
+
+def test_a_version_is_unsure_before_its_first_carried_frame(
+    artist: Artist, shot: Shot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mattebridge_nuke import versions
+
+    artist.press("matte_range")
+    artist.set(p_gated__gain=0.5)
+    carry_over, unsure = versions.carry_over, []
+
+    def seen(*arguments: Any) -> Any:
+        unsure.append([one.unsure for one in versions.on_disk(str(folder(shot, "v002").parent))])
+        return carry_over(*arguments)
+
+    monkeypatch.setattr(versions, "carry_over", seen)
+    artist.press("matte_range")
+    assert unsure == [[False, True]], "a Nuke that dies now leaves nothing that counts as made"
+    assert not any(one.unsure for one in versions.on_disk(str(folder(shot, "v002").parent)))
 
 
 def test_a_copied_node_keeps_its_matte_until_its_own_is_complete(artist: Artist, shot: Shot, tmp_path: Path) -> None:

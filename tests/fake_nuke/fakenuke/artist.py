@@ -53,14 +53,14 @@ class Artist:
     def running(self) -> Any:
         return importlib.import_module("mattebridge_nuke.background").running(self.node)
 
-    def press(self, button: str, timeout_s: float = 30.0) -> Any:
+    def press(self, button: str, timeout_s: float = 90.0) -> Any:
         """Press and wait for the end. Raises `AssertionError` with the dialogs when no run was started."""
         run = self.begin(button)
         assert run is not None, self.fake.session.messages
         self.fake.session.run_until(run.finished.is_set, timeout_s)
         return run
 
-    def until(self, done: Callable[[], bool], timeout_s: float = 30.0) -> None:
+    def until(self, done: Callable[[], bool], timeout_s: float = 90.0) -> None:
         self.fake.session.run_until(done, timeout_s)
 
     def undo_names(self) -> list[str]:
