@@ -19,6 +19,7 @@ from .progress_bar import ProgressBar
 WATCH_S = 0.1
 STATUS_S = 0.2
 LOOK_S = 0.5
+AGAIN = "Press again to go on."
 
 RUNS: list[Background] = []
 """Every run that is at work; a node has at most one."""
@@ -75,7 +76,7 @@ class Background(ABC):
 
     def stop_if_cancelled(self) -> None:
         if self.is_cancelled:
-            raise Cancelled("cancelled before the job was sent", remedy="Press again to go on.")
+            raise Cancelled("cancelled before the job was sent", remedy=AGAIN)
 
     def _run(self) -> None:
         text = ""
@@ -143,11 +144,11 @@ class Background(ABC):
             host.put_quiet(self.node, {"status": text})
 
     def _report(self, text: str) -> None:
-        """The end: status on the node, and one dialog where something was refused or failed."""
+        """The end: status on the node, and one dialog where something failed that was not cancelled already."""
         error = self.error
         said = text if error is None else status_text.failure(error)
         host.on_main(lambda: self._last_word(said))
-        if error is not None and not isinstance(error, Cancelled):
+        if error is not None and not isinstance(error, Cancelled) and not self.is_cancelled:
             host.tell(f"{self.name}\n\n{said}")
 
     def _last_word(self, text: str) -> None:

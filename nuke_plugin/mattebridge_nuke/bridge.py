@@ -7,6 +7,7 @@ any.
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
 from mattebridge.errors import MatteBridgeError, ModelUnknown, ServerError, error_from_wire
+from mattebridge.job_stream import LOST_STAGE
 from mattebridge.messages import TAGS, ErrorInfo, ModelInfo
 from mattebridge.settings import Settings
 
@@ -74,9 +76,14 @@ class JobEvent:
     message: str = ""
     written: int = 0
 
+    @property
+    def lost(self) -> bool:
+        """Whether the server is not there just now."""
+        return self.stage == LOST_STAGE
+
 
 class Job:
-    """A running job: iterate its events, then `wait` raises what ended it."""
+    """A running job: iterate its events, then `wait` raises what ended it; ``plan`` is what a plan job made."""
 
     def __init__(self, job: Any) -> None:
         self._job = job
@@ -91,6 +98,10 @@ class Job:
     def wait(self) -> None:
         """Raises `mattebridge.errors` of the job's end."""
         self._job.wait()
+
+    @property
+    def plan(self) -> Any:
+        return json.loads(self._job.plan)
 
 
 class Bridge:
@@ -111,6 +122,10 @@ class Bridge:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """From any thread, at any time: what is waited for ends with `ServerError`."""
         self._client.close()
 
     def check(self, requests: Iterable[Mapping[str, Any]]) -> CheckResult:
@@ -132,8 +147,9 @@ class Bridge:
                 reason.message, remedy="Press Refresh models on the Server tab and choose another."
             ) from reason
 
-    def plan(self, request: Mapping[str, Any]) -> Any:
-        return self._client.plan(**request)
+    def plan(self, request: Mapping[str, Any]) -> Job:
+        """The job that makes the shot's plan: `Job.plan`, once it has ended."""
+        return Job(self._client.matte(**{**request, "kind": "plan"}))
 
     def submit(self, request: Mapping[str, Any], plan: Any = None) -> Job:
         options = dict(request) if plan is None else {**request, "plan": plan}

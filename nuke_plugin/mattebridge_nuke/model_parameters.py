@@ -7,7 +7,7 @@ Refresh models, never in a callback; a change of model only shows one set and hi
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Union
 
 from . import host
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 ParamValue = Union[bool, int, float, str]
 TAB = "mb_model_tab"
 PREFIX = "p_"
+DEFAULTS = "param_defaults"
+"""The knob with the defaults of the parameters whose knobs are saved with the script, to be saved with them."""
+
 KINDS = {"bool": "Boolean_Knob", "int": "Int_Knob", "float": "Double_Knob", "str": "String_Knob"}
 
 
@@ -39,16 +42,22 @@ def cache_text(models: Iterable[ModelInfo]) -> str:
 
 
 def cached(node: host.Node) -> dict[str, Any]:
+    return _table(node, "model_cache")
+
+
+def _table(node: host.Node, name: str) -> dict[str, Any]:
     try:
-        table = json.loads(str(host.get(node, "model_cache")) or "{}")
+        table = json.loads(str(host.get(node, name)) or "{}")
     except ValueError:
         return {}
     return table if isinstance(table, dict) else {}
 
 
-def add(node: host.Node, models: Iterable[ModelInfo]) -> None:
+def add(node: host.Node, models: Sequence[ModelInfo]) -> None:
     """Add the knobs that are not there yet. One undo step would confuse: none is made."""
     with host.quiet():
+        known = {info.name: {param.name: param.default for param in info.params} for info in models}
+        host.put(node, {DEFAULTS: json.dumps({**_table(node, DEFAULTS), **known})})
         for info in models:
             for param in info.params:
                 name = knob_of(info.name, param.name)
@@ -96,7 +105,7 @@ def values(node: host.Node) -> dict[str, ParamValue]:
 
 def defaults(node: host.Node) -> Mapping[str, ParamValue]:
     """What the chosen model takes where nothing is said; empty before the first Refresh models."""
-    table: Mapping[str, ParamValue] = cached(node).get(_model(node), {}).get("params", {})
+    table: Mapping[str, ParamValue] = _table(node, DEFAULTS).get(_model(node), {})
     return table
 
 

@@ -107,8 +107,11 @@ def alive(node: Node) -> bool:
 
 
 def upstream(node: Node, index: int) -> Optional[Node]:
-    """What is plugged in, looking through dots."""
-    found = node.input(index)
+    """What is plugged in, looking through dots. Raises `NodeGone`."""
+    try:
+        found = node.input(index)
+    except ValueError as reason:
+        raise NodeGone(str(reason)) from None
     while found is not None and found.Class() in PASS_THROUGH:
         found = found.input(0)
     return found

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Optional
 
-from . import host
+from . import host, versions
 
 
 class MatteMissing(Exception):
@@ -74,7 +74,7 @@ def never_matted(node: host.Node) -> Optional[str]:
 
 
 def missing_reason(node: host.Node, frame: int) -> Optional[str]:
-    """Why ``frame`` has no matte, or None. Two knobs and one look at the disk: cheap enough for every frame."""
+    """Why ``frame`` has no matte, or None. Two knobs and two looks at the disk: cheap enough for every frame."""
     reason = never_matted(node)
     if reason is not None:
         return reason
@@ -82,6 +82,9 @@ def missing_reason(node: host.Node, frame: int) -> Optional[str]:
     if not first <= frame <= last:
         return f"frame {frame} is outside the matted range {first}-{last}"
     path = host.path(node, "alpha_path")
+    version = versions.load(path.rpartition("/")[0], 0)
+    if version.unsure:
+        return f"the matte of frame {frame} is not sure yet, a job in {version.folder} runs or was cut off: {path}"
     if not Path(path).exists():
         return f"the matte of frame {frame} is missing: {path}"
     return None

@@ -96,16 +96,18 @@ def render_stale(node: host.Node, job: Plan, keys: Mapping[str, Mapping[int, str
     """Render what is missing or changed; how many frames. Raises `Cancelled`, `InputError`, `OutputFailed`."""
     count = 0
     for spec in job.renders:
-        record = _load(spec)
-        stale = _stale(spec, keys[spec.role], record)
+        record, now = _load(spec), _written_as(spec, keys)
+        stale = _stale(spec, now, record)
         if not stale:
             continue
         source = _source(node, spec.role)
-        for frame in stale:
-            record.pop(frame, None)
+        for known in record.values():
+            for frame in stale:
+                known.pop(frame, None)
         _save(spec, record)
         _render(source, replace(spec, spans=spans(stale)))
-        record.update({frame: keys[spec.role][frame] for frame in stale})
+        for known in record.values():
+            known.update({frame: now[frame] for frame in stale})
         _save(spec, record)
         count += len(stale)
     return count
@@ -122,8 +124,8 @@ def replaced(job: Plan, keys: Mapping[str, Mapping[int, str]]) -> FrameSet:
     found = FrameSet()
     for spec in job.renders:
         sequence = Sequence.parse(spec.pattern)
-        stale = _stale(spec, keys[spec.role], _load(spec))
-        for view in spec.views if sequence.has_view else ("",):
+        stale = _stale(spec, _written_as(spec, keys), _load(spec))
+        for view in _named_views(spec):
             found = found | (stale - sequence.missing(stale, view))
     return found
 
@@ -153,11 +155,21 @@ def refuse_shared_mask(job: Plan) -> None:
     )
 
 
-def _stale(spec: RenderSpec, now: Mapping[int, str], record: Mapping[int, str]) -> FrameSet:
-    sequence = Sequence.parse(spec.pattern)
-    stale = frame_keys.changed(record, now)
-    for view in spec.views if sequence.has_view else ("",):
-        stale = stale | sequence.missing(FrameSet(now), view)
+def _named_views(spec: RenderSpec) -> tuple[str, ...]:
+    """Of the views that have files of their own; one without a name where all share them."""
+    return spec.views if Sequence.parse(spec.pattern).has_view else ("",)
+
+
+def _written_as(spec: RenderSpec, keys: Mapping[str, Mapping[int, str]]) -> dict[int, str]:
+    """The key of every frame with what is written of it: another channel of the same picture is another file."""
+    return {frame: f"{key} {spec.channels}" for frame, key in keys[spec.role].items()}
+
+
+def _stale(spec: RenderSpec, now: Mapping[int, str], record: Mapping[str, Mapping[int, str]]) -> FrameSet:
+    """Frames that changed or lack a file, in any view."""
+    sequence, stale = Sequence.parse(spec.pattern), FrameSet()
+    for view, known in record.items():
+        stale = stale | frame_keys.changed(known, now) | sequence.missing(FrameSet(now), view)
     return stale
 
 
@@ -184,21 +196,29 @@ def _record_path(spec: RenderSpec) -> Path:
     return Path(spec.pattern).parent / RECORD
 
 
-def _load(spec: RenderSpec) -> dict[int, str]:
+def _entry(spec: RenderSpec, view: str) -> str:
+    return f"{spec.role}.{view}" if view else spec.role
+
+
+def _load(spec: RenderSpec) -> dict[str, dict[int, str]]:
+    """By view, how every frame on disk was written: a view may have been rendered when another was not."""
     try:
         table = json.loads(_record_path(spec).read_text("utf-8"))
-        return {int(frame): str(key) for frame, key in table.get(spec.role, {}).items()}
+        return {
+            view: {int(frame): str(key) for frame, key in table.get(_entry(spec, view), {}).items()}
+            for view in _named_views(spec)
+        }
     except (OSError, ValueError, AttributeError):
-        return {}
+        return {view: {} for view in _named_views(spec)}
 
 
-def _save(spec: RenderSpec, record: Mapping[int, str]) -> None:
+def _save(spec: RenderSpec, record: Mapping[str, Mapping[int, str]]) -> None:
     path = _record_path(spec)
     try:
         table = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
         table = {}
-    table[spec.role] = dict(record)
+    table.update({_entry(spec, view): dict(known) for view, known in record.items()})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{RECORD}.{os.getpid()}")

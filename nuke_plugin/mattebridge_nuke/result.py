@@ -124,8 +124,7 @@ def show_mask(node: host.Node, facts: NodeFacts, version: Version, views: tuple[
     frames = version.frames()
     with host.undo_step(f"{host.full_name(node)} mask {version.name}"):
         host.put(node, {"mask_path": version.roles["alpha"], "has_mask": True, "mask_from": "made mask"})
-        if not host.get(node, "has_matte"):
-            host.put(node, {"result_first": frames.first, "result_last": frames.last})
+        host.put(node, {"mask_first": frames.first, "mask_last": frames.last})
     host.reload(node, READS)
     return ""
 
@@ -180,6 +179,12 @@ def _from_farm(node: host.Node, facts: NodeFacts, found: Mapping[str, Version]) 
     show(node, facts, version, facts.views)
     missing = version.missing(facts.views)
     return status_text.on_the_farm(name, len(version.frames()), missing) if missing else ""
+
+
+def mark_stale(node: host.Node, facts: NodeFacts, version: Version, stale: FrameSet) -> None:
+    """What changed while the version was made, on the label of a node that shows it."""
+    if _is_shown(node, version):
+        set_label(node, version, version.missing(facts.views), stale)
 
 
 def set_label(node: host.Node, version: Version, missing: FrameSet, stale: FrameSet) -> None:

@@ -15,15 +15,16 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Optional
 
-from mattebridge.errors import InputError, MatteBridgeError, ServerError
+from mattebridge.errors import Cancelled, InputError, MatteBridgeError, ServerError
 from mattebridge.frames import FrameSet
 from mattebridge.messages import PromptInfo
 
 from . import bridge, frame_keys, host, job_request, rendered_inputs, result, status_text, versions
-from .background import Background
+from .background import AGAIN, Background
 from .bridge import Bridge, JobEvent
 from .job_request import Plan
 from .node_settings import AUTOMATIC
+from .read_source import ByPath
 from .script_facts import NodeFacts, require_folder
 from .versions import Carried, Version
 
@@ -55,10 +56,13 @@ class Run(Background):
         self.plan: Plan = job_request.plan(facts, frames)
         self.warnings: list[str] = []
         self.version: Optional[Version] = None
+        self._server: Optional[Bridge] = None
         self._job: Optional[bridge.Job] = None
+        self._lost = False
         self._was_unsure = False
         self._unseen = False
         self._previewed = time.monotonic()
+        self._keys: Mapping[str, Mapping[int, str]] = {}
         self._carried: list[Carried] = []
         self._confirmed: set[tuple[int, str]] = set()
         self._written = self._kept = 0
@@ -71,6 +75,8 @@ class Run(Background):
                 job.cancel()
 
     def look(self) -> None:
+        if self.is_cancelled and self._lost and self._server is not None:
+            self._server.close()  # nobody is there who could stop the job
         if self._unseen and time.monotonic() - self._previewed >= PREVIEW_S:
             self._unseen, self._previewed = False, time.monotonic()
             host.post(self._preview)
@@ -80,6 +86,7 @@ class Run(Background):
     def work(self) -> str:
         self.say(status_text.stage_name("check"))
         with Bridge.connect(self.facts.settings.server) as server:
+            self._server = server
             info = None if self.purpose.prompts else server.model(self.facts.settings.model)
             delivery = self._check(server)
             self.stop_if_cancelled()
@@ -119,7 +126,7 @@ class Run(Background):
 
     def _render(self) -> dict[int, str]:
         """Main thread: render what is stale; the joined key of every frame."""
-        keys = rendered_inputs.keys_now(self.node, self.facts)
+        self._keys = keys = rendered_inputs.keys_now(self.node, self.facts)
         result.spare_the_farm(self.node, self.plan, keys)
         rendered_inputs.render_stale(self.node, self.plan, keys)
         return frame_keys.joined(keys, self.facts.shot)
@@ -158,12 +165,23 @@ class Run(Background):
             versions.save(version)
             if not mixed:
                 self._note = host.on_main(lambda: self.purpose.show(self.node, self.facts, version, self.facts.views))
+                self._mark_stale(version)
         if mixed:
             raise InputError(
                 "another Nuke rendered the inputs again while the server read them",
                 file=f"{self.facts.folder}/inputs",
                 remedy="Press again. Two scripts in one folder need nodes of two names, or two result folders.",
             )
+
+    def _mark_stale(self, version: Version) -> None:
+        """What goes by path may have changed while it was matted; what Nuke renders, Reload looks at."""
+        shot, views = self.facts.shot, self.facts.views
+        by_path = {role: source for role, source in self.facts.sources.items() if isinstance(source, ByPath)}
+        now = {role: frame_keys.path_keys(source.pattern, shot, views) for role, source in by_path.items()}
+        stale = frame_keys.changed(version.keys, frame_keys.joined({**self._keys, **now}, shot))
+        if stale and not self.purpose.prompts:
+            self.warnings.insert(0, f"inputs changed while they were matted; press again to make {stale} anew")
+            host.on_main(lambda: result.mark_stale(self.node, self.facts, version, stale))
 
     def _views(self, server: Bridge, version: Version, delivery: str) -> None:
         """One job per view, all under the plan of the first."""
@@ -172,15 +190,26 @@ class Run(Background):
         if not frames:
             return
         requests = {view: self._request(version.roles, view, delivery) for view in self.facts.views}
-        plan = server.plan(requests[self.facts.views[0]]) if len(requests) > 1 else None
+        first = self.facts.views[0]
+        plan = self._follow(server.plan(requests[first]), first).plan if len(requests) > 1 else None
         for view, request in requests.items():
             self.stop_if_cancelled()
-            self._job = job = server.submit({**request, "frames": str(frames), "overwrite": True}, plan)
-            if self.is_cancelled:
-                job.cancel()
+            self._follow(server.submit({**request, "frames": str(frames), "overwrite": True}, plan), view)
+
+    def _follow(self, job: bridge.Job, view: str) -> bridge.Job:
+        """To its end; a cancel reaches the job that is followed."""
+        self._job = job
+        if self.is_cancelled:
+            job.cancel()
+        try:
             for event in job.events():
                 self._take(event, view)
             job.wait()
+        except ServerError:
+            if self.is_cancelled:
+                raise Cancelled("cancelled while the server was away; its job may go on", remedy=AGAIN) from None
+            raise
+        return job
 
     def _frames(self, version: Version, delivery: str) -> FrameSet:
         """A server that sees the files keeps the fresh ones itself; for one that does not, we leave them out.
@@ -217,6 +246,7 @@ class Run(Background):
         elif event.kind == "QUEUED":
             self.say(status_text.queued(event.position, event.ahead))
         elif event.kind == "PROGRESS":
+            self._lost = event.lost
             text = status_text.progress(event.stage, event.done, event.total, event.frame, event.fps, event.eta_s)
             self.say(text, 100 * event.done // event.total if event.total else 0, often=True)
 

@@ -62,6 +62,19 @@ def test_model_and_parameters_are_saved_and_found_again_without_a_server(artist:
         assert model_parameters.values(node) == {"gain": 0.25, "mode": "centre", "gate": "", "sure": False}
 
 
+def test_a_script_that_is_opened_again_wants_no_other_version(artist: Artist, tmp_path: Path) -> None:
+    """Defaults are known without a server, so that parameters which stand at them say nothing, on a farm too."""
+    import mattebridge_nuke
+
+    artist.set(p_gated__gain=0.5, folder=tmp_path.as_posix())
+    assert artist.press("matte_range").error is None
+    script = f"{tmp_path.as_posix()}/later.nk"
+    artist.fake.module.scriptSaveAs(script)
+    with FakeNuke(gui=False, plugin_folders=artist.fake.session.plugin_folders):
+        (job,) = mattebridge_nuke.jobs_of(script)
+        assert (job.version, job.complete) == ("v001", True)
+
+
 def test_names_of_models_cannot_claim_each_other_s_parameters(fake: FakeNuke) -> None:
     from mattebridge_nuke import model_parameters
 

@@ -110,6 +110,36 @@ def test_a_frame_that_was_deleted_is_rendered_again_alone(artist: Artist) -> Non
     assert [(first, last) for _, first, last in artist.fake.session.executed] == [(1002, 1002)]
 
 
+def test_another_mask_channel_is_rendered_again(artist: Artist, shot: Shot) -> None:
+    artist.node.input(1)["file"].setValue(shot.pattern("plate"))
+    artist.set(mask_channel="red")
+    folder = render(artist)
+    assert set(read_exr(folder / "mask.1002.exr").planes) == {"rgba.red"}
+    for channel in ("green", "alpha", "red"):
+        artist.set(mask_channel=channel)
+        artist.fake.session.executed.clear()
+        render(artist)
+        assert set(read_exr(folder / "mask.1002.exr").planes) == {f"rgba.{channel}"}
+        assert len(artist.fake.session.executed) == 1, "the plate stays"
+
+
+def test_a_view_is_not_fresh_because_another_was_rendered(fake: FakeNuke, tmp_path: Path) -> None:
+    """Without a word about views above, Nuke's hash of the tree is the same for both."""
+    artist = Artist(fake, Shot(tmp_path, 1001, 1002, views=("left", "right")).script(fake))
+    mask = fake.module.nodes.Constant(color=1.0)
+    artist.node.setInput(1, mask)
+    for color in (1.0, 0.5):
+        mask["color"].setValue(color)
+        for view in ("left", "right"):
+            fake.session.context = fake.session.context.at(view=view)
+            folder = render(artist)
+            assert read_exr(folder / f"mask.{view}.1001.exr").plane("rgba.alpha").max() == color
+    fake.session.executed.clear()
+    fake.session.context = fake.session.context.at(view="left")
+    render(artist)
+    assert fake.session.executed == [], "the left view is as fresh as it was"
+
+
 def test_paths_with_expressions_are_rendered_as_they_stand(fake: FakeNuke, server: LocalServer, shot: Shot) -> None:
     artist = Artist(fake, shot.script(fake, model="identity"))
     artist.node.input(0)["file"].setValue("[file dirname [value root.name]]/plate.%04d.exr")
@@ -181,4 +211,14 @@ def test_an_input_that_was_disconnected_meanwhile_is_named(artist: Artist) -> No
     facts = script_facts.gather(artist.node)
     artist.node.setInput(1, None)
     with pytest.raises(InputError, match="the mask input was disconnected"):
+        rendered_inputs.keys_now(artist.node, facts)
+
+
+def test_a_node_that_was_deleted_meanwhile_is_gone(artist: Artist) -> None:
+    """A run takes that for a cancel; anything else would be a dialog about a node that nobody has."""
+    from mattebridge_nuke import host, rendered_inputs, script_facts
+
+    facts = script_facts.gather(artist.node)
+    artist.fake.module.delete(artist.node)
+    with pytest.raises(host.NodeGone):
         rendered_inputs.keys_now(artist.node, facts)

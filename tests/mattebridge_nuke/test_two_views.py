@@ -80,6 +80,27 @@ def test_both_views_are_made_under_one_plan(
     assert isinstance(plans[0], dict)
 
 
+def test_cancel_reaches_a_plan_that_waits_for_another_job(
+    fake: FakeNuke, server: LocalServer, shot: Shot, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    gate.mkdir()
+    other = Artist(fake, shot.script(fake))
+    other.choose_model("gated", gate=gate.as_posix())
+    busy = other.begin("matte_range")
+    other.until(lambda: "of 4" in other.value("status"))
+    artist = Artist(fake, fake.module.nodes.MatteBridge(inputs=[other.node.input(0), other.node.input(1)]))
+    artist.set(model="identity", which_views="all views")
+    run = artist.begin("matte_range")
+    artist.until(lambda: "ahead" in artist.value("status"))
+    fake.press(artist.node, "cancel")
+    artist.until(run.finished.is_set, 10)
+    assert run.error.code == "CANCELLED"
+    assert not busy.finished.is_set()
+    busy.cancel()
+    other.until(busy.finished.is_set)
+
+
 def test_the_current_view_alone_leaves_the_other_untouched(fake: FakeNuke, server: LocalServer, shot: Shot) -> None:
     artist = Artist(fake, shot.script(fake, model="identity"))
     fake.session.context = fake.session.context.at(view="right")

@@ -234,7 +234,7 @@ def test_undo_takes_menu_and_label_back_too(artist: Artist) -> None:
 def test_frames_that_nobody_confirmed_are_not_there(artist: Artist, shot: Shot, tmp_path: Path) -> None:
     """A Nuke that died in a job leaves frames of the version before under the new version's name."""
     import mattebridge_nuke
-    from mattebridge_nuke import farm
+    from mattebridge_nuke import farm, render_check
 
     artist.press("matte_range")
     gate = tmp_path / "gate"
@@ -252,6 +252,8 @@ def test_frames_that_nobody_confirmed_are_not_there(artist: Artist, shot: Shot, 
     (job,) = mattebridge_nuke.jobs_of()
     assert (job.version, str(job.missing)) == ("v003", "1001-1012")
     assert farm.take_results() == []
+    artist.set(version_name="v002", alpha_path=artist.value("alpha_path").replace("/v001/", "/v002/"))
+    assert "is not sure yet" in str(render_check.missing_reason(artist.node, 1005)), "a render has no use for them"
     (gate / "open").touch()
     run = artist.press("matte_range")
     assert (run.version.name, artist.value("version_name")) == ("v002", "v002")
@@ -296,6 +298,24 @@ def test_a_copied_node_keeps_its_matte_until_its_own_is_complete(artist: Artist,
     (gate / "open").touch()
     copy.press("matte_range")
     assert "/MatteBridge2/v001/" in copy.value("alpha_path")
+
+
+def test_an_input_that_changes_while_it_is_matted_is_stale_at_the_end(
+    artist: Artist, shot: Shot, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    gate.mkdir()
+    (gate / "1001").touch()
+    artist.set(p_gated__gate=gate.as_posix())
+    run = artist.begin("matte_range")
+    artist.until(lambda: len(run._confirmed) == 1)
+    shot.write_mask(1002, value=0.5)
+    (gate / "open").touch()
+    artist.until(run.finished.is_set)
+    assert artist.value("node_label") == "v001  12 frames, 1 stale"
+    assert "press again to make 1002 anew" in artist.value("status")
+    artist.press("matte_range")
+    assert artist.value("node_label") == "v002  12 frames"
 
 
 def test_inputs_that_another_nuke_renders_over_are_no_matte(artist: Artist, shot: Shot, tmp_path: Path) -> None:

@@ -167,6 +167,25 @@ def test_a_server_that_stays_away_ends_the_run_and_keeps_its_frames(
     assert frames_in(result_folder(shot)) == list(range(1001, 1007))
 
 
+def test_cancel_does_not_wait_for_a_server_that_is_away(
+    fake: FakeNuke, own_server: LocalServer, shot: Shot, tmp_path: Path
+) -> None:
+    """The artist's patience is shorter than the minute that a server has to come back."""
+    gate = tmp_path / "gate"
+    gate.mkdir()
+    artist = Artist(fake, shot.script(fake))
+    artist.choose_model("gated", gate=gate.as_posix())
+    run = artist.begin("matte_range")
+    artist.until(lambda: "of 6" in artist.value("status"))
+    own_server.kill()
+    artist.until(lambda: "connection lost" in artist.value("status"))
+    fake.press(artist.node, "cancel")
+    artist.until(run.finished.is_set, 10)
+    assert run.error.code == "CANCELLED"
+    assert artist.value("status").startswith("cancelled while the server was away")
+    assert fake.session.messages == []
+
+
 TWO_NUKES = """
 import json, os, sys
 sys.path[:0] = {paths}
@@ -240,6 +259,18 @@ def test_an_address_where_nobody_answers_is_said_in_one_dialog(
     assert run.error.code == "SERVER_LOST"
     assert len(fake.session.messages) == 1
     assert fake.session.executed == [], "nothing was rendered"
+
+
+def test_a_cancel_while_the_server_is_looked_for_needs_no_dialog(
+    fake: FakeNuke, server: LocalServer, shot: Shot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MATTEBRIDGE_CONNECT_TIMEOUT", "0.5")
+    artist = Artist(fake, shot.script(fake, server="ipc:///nowhere/at/all.sock"))
+    run = artist.begin("matte_range")
+    fake.press(artist.node, "cancel")
+    artist.until(run.finished.is_set)
+    assert run.error is not None
+    assert fake.session.messages == []
 
 
 def test_missing_libraries_are_one_clear_line(fake: FakeNuke, shot: Shot, monkeypatch: pytest.MonkeyPatch) -> None:
