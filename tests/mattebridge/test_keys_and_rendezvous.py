@@ -59,8 +59,8 @@ def test_what_is_no_key_file_is_refused(tmp_path, text):
 def test_an_allow_list_has_one_client_a_line(tmp_path):
     one, two = (keys.load_or_create(tmp_path / name).public for name in ("a.key", "b.key"))
     path = tmp_path / "allowed"
-    path.write_text(f"# the night shift\n\n{one}  anna of comp\n{two} ben admin\n#\n")
-    assert keys.read_allowed(str(path)) == (keys.AllowedKey(one, "anna of comp"), keys.AllowedKey(two, "ben", True))
+    path.write_text(f"# the night shift\n\n{one}  anna admin anew\n{two} ben admin\n#\n")
+    assert keys.read_allowed(str(path)) == (keys.AllowedKey(one, "anna admin anew"), keys.AllowedKey(two, "ben", True))
     assert keys.read_allowed(one) == (keys.AllowedKey(one),)
     assert keys.read_allowed(str(tmp_path / "a.key")) == (keys.AllowedKey(one),)
     assert keys.read_public(str(tmp_path / "a.pub")) == one

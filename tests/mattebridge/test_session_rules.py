@@ -241,6 +241,17 @@ def test_cancel_during_a_cut_is_sent_when_the_server_is_back_although_the_submit
     assert isinstance(end.error, Cancelled), "a cancelled job is not submitted again"
 
 
+def test_a_refused_cancel_does_not_end_the_job():
+    session = ready()
+    submit = follow(session)
+    session.received(m.Accepted(submit.request, "job", "queued"), (), 0.0)
+    (cancel,) = sent(session.cancel("job", 0.1))
+    refusal = m.Rejected(cancel.request, m.ErrorInfo("REFUSED", "it is another user's"))
+    assert session.received(refusal, (), 0.2) == []
+    event = m.Queued("job", 1, 0.0)
+    assert session.received(event, (), 0.3) == [Emit("job", event)]
+
+
 def test_a_gap_in_the_numbers_is_asked_for_once():
     session = ready()
     session.received(m.Accepted(follow(session).request, "job", "queued"), (), 0.0)

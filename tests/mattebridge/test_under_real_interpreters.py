@@ -49,11 +49,12 @@ def wheel(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def dependencies(request):
+def dependencies(request, tmp_path_factory):
     """A folder with pyzmq and msgpack for an interpreter, fetched once per version."""
 
     def folder_for(python, version):
-        folder = Path(request.config.cache.mkdir(f"thin-{version}-{'-'.join(DEPENDENCIES)}"))
+        name, cache = f"thin-{version}-{'-'.join(DEPENDENCIES)}", getattr(request.config, "cache", None)
+        folder = Path(cache.mkdir(name)) if cache is not None else tmp_path_factory.mktemp(name)
         if not (folder / "complete").exists():
             command = [python, "-m", "pip", "install", "-q", "--target", str(folder), "--upgrade", *DEPENDENCIES]
             fetched = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mattebridge.errors import PathRefused
-from mattebridge_server.paths import PathMap, inside, map_path, resolve
+from mattebridge.messages import JobRequest
+from mattebridge_server.paths import PathMap, inside, map_path, require_inside, resolve
 
 MAPS = (
     PathMap("/mnt/projects", "/Volumes/projects", ("P:/", "\\\\filer\\projects")),
@@ -102,6 +103,15 @@ def test_no_trick_resolves_outside_the_roots(roots):
     for path in tricks(roots):
         with pytest.raises(PathRefused):
             resolve(path, [str(roots / "root")])
+
+
+@pytest.mark.parametrize("role", ["mask", "out", "core", "garbage", "fgr", "comp_over", "comp", "cleanplate"])
+def test_every_path_of_a_job_has_to_stay_inside(roots, role):
+    root = roots / "root"
+    plate = str(root / "inner" / "good.exr")
+    require_inside(JobRequest(plate, **{role: plate}), [str(root)])
+    with pytest.raises(PathRefused):
+        require_inside(JobRequest(plate, **{role: str(roots / "outside" / "secret.exr")}), [str(root)])
 
 
 def test_without_roots_the_kernels_folders_stay_closed(roots):

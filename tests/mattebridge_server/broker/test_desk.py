@@ -7,15 +7,16 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from mattebridge import codec
 from mattebridge import messages as m
+from mattebridge.errors import InputError
 from mattebridge_server.broker.decode import encode
 from mattebridge_server.broker.desk import About, Desk
-from mattebridge_server.broker.effects import Ask, Outbox, Peer, Replay, Send, SendLast, Tell
+from mattebridge_server.broker.effects import Ask, Outbox, Peer, Replay, Send, SendLast, StorePart, Tell
 from mattebridge_server.broker.floor import Floor
 from mattebridge_server.broker.jobs import JobBook
 from mattebridge_server.broker.pixels import Pixels
 from mattebridge_server.broker.scheduler import Scheduler
 from mattebridge_server.broker.scheduling import Policy
-from mattebridge_server.broker.session import Sessions
+from mattebridge_server.broker.session import UPLOAD_CREDIT_BYTES, Sessions
 from mattebridge_server.engine import wire
 from mattebridge_server.paths import PathMap
 from mattebridge_server.site import LicencePolicy, Site
@@ -155,6 +156,48 @@ def test_uploaded_pictures_are_read_from_the_spool_and_results_put_there(bench):
     assert run.request.out == "/spool/job/alpha/x.####.exr"
 
 
+def send_picture(bench, now, put):
+    bench.desk.received(now, ANN, [*encode(put), b"12345678"], True)
+    return bench.effects()
+
+
+def test_a_job_meant_for_an_earlier_start_of_the_server_is_not_taken(bench):
+    effects = bench.call(0.0, ANN, m.Submit(1, "job", m.JobRequest("/p.####.exr"), "earlier"))
+    assert answers(effects) == [m.NeedHello("boot")]
+    assert not bench.book.records
+
+
+def test_a_job_starts_when_all_that_was_sent_is_on_the_disk(bench):
+    submit(bench, delivery="exr")
+    put = m.Put("job", "plate", 1001, "p.1001.exr", 0, 8)
+    (store,) = send_picture(bench, 0.0, put)
+    assert isinstance(store, StorePart)
+    assert bench.call(1.0, ANN, m.PutsDone("job")) == []
+    bench.desk.pixels.stored(2.0, ANN, put, 8, True, None)
+    assert bench.desk.sessions.find(ANN).upload_credit["job"] == UPLOAD_CREDIT_BYTES
+    assert [one.message.key for one in bench.effects() if isinstance(one, Tell)] == ["job"]
+
+
+def test_a_picture_that_was_refused_and_sent_anew_is_held_against_nobody(bench):
+    submit(bench, delivery="exr")
+    put = m.Put("job", "plate", 1001, "p.1001.exr", 0, 8)
+    for whole, fault in ((False, InputError("the picture's SHA-256 is not that of its bytes")), (True, None)):
+        send_picture(bench, 0.0, put)
+        bench.desk.pixels.stored(0.0, ANN, put, 8, whole, fault)
+    bench.effects()
+    assert [one.message.key for one in bench.call(1.0, ANN, m.PutsDone("job")) if isinstance(one, Tell)] == ["job"]
+
+
+def test_a_picture_for_a_job_that_runs_is_refused_and_its_credit_comes_back(bench):
+    submit(bench, delivery="exr")
+    bench.call(0.0, ANN, m.PutsDone("job"))
+    effects = send_picture(bench, 1.0, m.Put("job", "plate", 1001, "p.1001.exr", 0, 8))
+    credit, refusal = answers(effects)
+    assert credit == m.Credit("job", 8)
+    assert "takes no pictures now" in refusal.error.message
+    assert not any(isinstance(one, StorePart) for one in effects)
+
+
 def test_a_licence_that_the_site_does_not_allow_is_refused_at_submit_and_check():
     bench = Bench(Site(licences=LicencePolicy(("apache-2.0",)))).ready()
     bench.call(0.0, ANN, HELLO)
@@ -253,6 +296,27 @@ def test_a_report_of_many_jobs_fits_in_a_message_the_newest_first():
     codec.decode(encode(report))
     assert [job.key for job in report.jobs[:3]] == ["lives", "job1199", "job1198"]
     assert len(report.jobs) > 400
+
+
+def test_a_report_has_no_more_ended_jobs_than_were_asked_for(bench):
+    for number in range(3):
+        submit(bench, key=f"job{number}")
+        bench.engine(0.0, wire.JobEnded(key=f"job{number}", outcome="done"))
+    submit(bench, key="lives")
+    (report,) = answers(bench.call(1.0, ANN, m.Status(1, True, 2)))
+    assert [job.key for job in report.jobs] == ["lives", "job2", "job1"]
+
+
+def test_a_job_that_waits_is_told_its_place_when_it_changes_and_not_at_every_tick(bench):
+    for key in ("runs", "next", "last"):
+        submit(bench, key=key)
+    bench.engine(0.0, wire.JobEnded(key="runs", outcome="done"))
+    bench.effects()
+    told = []
+    for now in (1.0, 2.0, 3.0):
+        bench.desk.tick(now)
+        told += [(one.key, one.position) for one in answers(bench.effects()) if isinstance(one, m.Progress)]
+    assert told == [("last", 1)]
 
 
 def test_a_client_that_is_no_admin_any_more_may_not_stop_the_server(bench):

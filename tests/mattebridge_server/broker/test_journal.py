@@ -30,6 +30,11 @@ def event(key, seq):
     return j.add_event(j.EventRow(key, seq, b"FRAME", f"{seq}".encode(), b"blob" if seq == 3 else None))
 
 
+def test_a_commit_waits_for_the_disk(journal):
+    assert journal._db.execute("PRAGMA synchronous").fetchone() == (2,), "FULL"
+    assert journal._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
 def test_what_was_committed_is_there_after_opening_again(tmp_path):
     first = j.Journal(tmp_path)
     first.commit([job("a", 1), *event("a", 1), *event("a", 2), j.set_state("a", "running"), j.set_frames("a", 24, 2)])

@@ -41,6 +41,7 @@ def test_a_class_is_first_in_first_out():
     for key in "bcd":
         assert submit(scheduler, 1, key) == []
     assert scheduler.positions() == {"b": 1, "c": 2, "d": 3}
+    assert [scheduler.position(key) for key in "abcd"] == [0, 1, 2, 3]
     order = []
     for key in "abcd":
         done = scheduler.engine_ended(2, "gpu", key, "done")
@@ -77,6 +78,22 @@ def test_a_batch_job_that_waited_its_time_is_not_overtaken_any_more():
     for key in ("running", "before", "batch"):
         order += [one.key for one in scheduler.engine_ended(200, "gpu", key, "done") if isinstance(one, Run)]
     assert order == ["before", "batch", "after"]
+
+
+def test_a_batch_job_keeps_its_age_over_a_restart_of_the_server():
+    scheduler = ready(Policy(ageing_s=100))
+    submit(scheduler, 0, "running")
+    submit(scheduler, 0, "person")
+    submit(scheduler, 0, "batch", batch=True, age_s=101)
+    assert scheduler.positions() == {"batch": 1, "person": 2}
+
+
+def test_a_job_that_ran_before_a_restart_of_the_server_has_no_first_wait_any_more():
+    scheduler = ready()
+    submit(scheduler, 0, "running")
+    submit(scheduler, 0, "ran", queue_timeout_s=10, age_s=100, ran=True)
+    assert scheduler.tick(1) == []
+    assert scheduler.engine_ended(1, "gpu", "running", "done")[1] == Run("gpu", "ran", 2)
 
 
 def test_an_aged_batch_job_is_not_displaced():
@@ -123,6 +140,16 @@ def test_clients_refused_together_do_not_come_back_together():
     times = [scheduler.admit("another").retry_after_s for _ in range(64)]
     assert max(times) < 2 * min(times)
     assert max(Counter(times).values()) <= 64 // 16
+
+
+def test_the_time_to_come_back_follows_how_long_jobs_take():
+    scheduler = ready(Policy(queue_jobs=1))
+    submit(scheduler, 0, "job")
+    before = scheduler.admit("ann")
+    for now in range(0, 1000, 100):
+        scheduler.engine_ended(now + 100, "gpu", "job", "done")
+        submit(scheduler, now + 100, "job")
+    assert scheduler.admit("ann").retry_after_s > 10 * before.retry_after_s
 
 
 def test_cancel_ends_a_waiting_job_at_once_and_a_running_one_when_it_stopped():
@@ -216,6 +243,13 @@ def test_a_picture_that_was_read_at_every_death_is_named_whatever_window_was_run
     assert end.error.message == "the engine died 3 times while it was reading /p.1007.exr: SIGSEGV"
 
 
+def test_a_picture_that_two_threads_were_reading_counts_one_death():
+    scheduler = ready(Policy(attempts=2, start_attempts=99))
+    submit(scheduler, 0, "job")
+    scheduler.engine_step(0, "gpu", "job", 4)
+    assert scheduler.engine_died(0, "gpu", "SIGSEGV", [Picture("/p.1007.exr", 1007)] * 2) == [Requeue("job", 4)]
+
+
 def test_the_pause_before_a_restart_grows_and_is_forgotten_by_a_stable_engine():
     scheduler = Scheduler(Policy(backoff_s=1, backoff_longest_s=8, stable_s=10, start_attempts=99), ["gpu"])
     now, pauses = 0.0, []
@@ -225,6 +259,12 @@ def test_the_pause_before_a_restart_grows_and_is_forgotten_by_a_stable_engine():
         pauses.append(scheduler.next_due() - now)
         now = scheduler.next_due()
     assert pauses == [1, 2, 4, 8, 8, 8]
+    scheduler.tick(now)
+    scheduler.engine_ready(now, "gpu")
+    scheduler.engine_beat(now + 9, "gpu")
+    scheduler.engine_died(now + 9, "gpu", "SIGSEGV")
+    now += 9 + 8
+    assert scheduler.next_due() == now
     scheduler.tick(now)
     scheduler.engine_ready(now, "gpu")
     scheduler.engine_beat(now + 11, "gpu")
@@ -242,6 +282,16 @@ def test_when_no_engine_comes_up_jobs_fail_with_the_reason():
     (end,) = done
     assert isinstance(end.error, EngineFailed)
     assert "no driver" in end.error.message
+
+
+def test_jobs_wait_for_the_engine_that_works_where_another_does_not_start():
+    scheduler = Scheduler(Policy(start_attempts=1), ["good", "bad"])
+    scheduler.tick(0)
+    scheduler.engine_ready(0, "good")
+    submit(scheduler, 0, "running")
+    submit(scheduler, 0, "waits")
+    assert scheduler.engine_died(0, "bad", "no driver") == []
+    assert scheduler.engine_ended(1, "good", "running", "done") == [End("running", "done"), Run("good", "waits", 1)]
 
 
 def test_a_start_that_never_ends_counts_as_one_that_failed():

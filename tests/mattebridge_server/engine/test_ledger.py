@@ -35,6 +35,8 @@ def test_the_least_recently_used_leaves_first_and_only_as_many_as_needed() -> No
     ledger.pin(A)
     ledger.unpin("a")
     assert ledger.admit(C).evict == ("b",)
+    ledger.loaded(B)
+    assert ledger.admit(C).evict == ("a",)
 
 
 def test_a_running_model_stays_and_its_working_set_counts() -> None:

@@ -147,6 +147,17 @@ def test_nothing_is_left_by_an_interruption(tmp_path):
     assert names(tmp_path) == []
 
 
+def test_a_link_planted_under_the_name_of_the_temporary_is_not_followed(tmp_path, monkeypatch):
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"theirs")
+    monkeypatch.setattr(commit_module.secrets, "token_hex", lambda size: "known")
+    (tmp_path / ".mattebridge-known.tmp").symlink_to(victim)
+    with pytest.raises(OutputFailed):
+        commit(str(tmp_path / "a.exr"), 1, lambda temporary: Path(temporary).write_bytes(b"ours") and None)
+    assert victim.read_bytes() == b"theirs"
+    assert not (tmp_path / "a.exr").exists()
+
+
 def test_the_file_reaches_the_disk_before_its_name_does(tmp_path, monkeypatch):
     steps: list[str] = []
     flush, replace = os.fsync, os.replace

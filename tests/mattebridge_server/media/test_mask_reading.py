@@ -217,6 +217,13 @@ def test_a_subject_cut_by_the_frame_stays_solid_to_the_edge(make_image, plate):
     assert (coverage[:, 34:] == 0).all()
 
 
+def test_a_solid_mask_is_exactly_solid_where_weights_add_up_to_a_little_less(make_image, plate_header):
+    coverage = read_mask(
+        make_image("one.exr", {"A": np.ones((30, 50), np.float32)}), frame=1, plate_header=plate_header(70, 42)
+    ).coverage
+    assert (coverage == 1).all()
+
+
 @pytest.mark.parametrize("scale", [1 / 3, 0.5, 1.5, 2, 4])
 def test_another_resolution_shows_the_same_subject_in_the_same_place(make_image, plate, scale):
     width, height = round(WIDTH * scale), round(HEIGHT * scale)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mattebridge_server.metrics.seam import seam_measure
+from mattebridge_server.metrics.seam import frame_changes, seam_from_changes
 from mattebridge_server.models.base import Device, LoadSpec
 from mattebridge_server.models.videomama import VideoMaMa
 from mattebridge_server.models.videomama.card import STRIDE, WINDOW
@@ -101,6 +101,6 @@ def test_on_a_static_shot_the_borders_change_no_more_than_the_interior(
     plates, masks = dict.fromkeys(shot, plate), dict.fromkeys(shot, mask)
     alphas = _matte(model, array_window, plan, plates, masks, tuple(shot))
     borders = plan.layout(frames).borders()
-    seam = seam_measure(alphas.values(), borders)
+    seam = seam_from_changes(frame_changes(alphas.values()), borders)
     assert seam.borders == 6 and seam.interior > 0
     assert seam.border <= seam.interior, f"{seam.ratio:.2f}"

@@ -9,8 +9,9 @@ import pytest
 from mattebridge.errors import InputError
 from mattebridge.messages import JobRequest, PromptInfo
 from mattebridge_server.engine.wire import JobChecked
-from mattebridge_server.media import write_alpha
+from mattebridge_server.media import write_alpha, write_rgb
 from mattebridge_server.models.registry import load_registry
+from mattebridge_server.pipeline import check as check_module
 from mattebridge_server.pipeline.check import check_job
 from mattebridge_server.site import Site
 
@@ -40,6 +41,23 @@ def test_a_good_job_has_no_problem_and_tells_the_facts(shot_of: ShotOf, check: C
     assert answer.facts["plate_space"] == "ACEScg"
     assert answer.facts["mask_channel"] == "A"
     assert not (shot.folder / "out").exists(), "a check makes no folder"
+
+
+def test_a_folder_that_cannot_be_made_and_a_disk_that_is_short_are_told(
+    shot_of: ShotOf, check: Callable[..., JobChecked], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shot = shot_of(range(1, 3))
+    assert codes(check(shot.request("plate/plate.0001.exr/a.####.exr"))) == ["OUTPUT_FAILED"]
+    monkeypatch.setattr(check_module, "LOW_DISK_BYTES", 1 << 62)
+    answer = check(shot.request())
+    assert answer.problems == () and any("MiB are free" in warning for warning in answer.warnings)
+
+
+def test_a_last_plate_of_another_size_is_a_problem(shot_of: ShotOf, check: Callable[..., JobChecked]) -> None:
+    shot = shot_of(range(1, 3))
+    write_rgb(str(shot.path("plate", 2)), np.zeros((24, 32, 3), np.float32), like=header(32, 24, 2), frame=2)
+    (problem,) = check(shot.request(model="auto")).problems
+    assert problem.frame == 2
 
 
 def test_every_problem_is_told_at_once(shot_of: ShotOf, check: Callable[..., JobChecked]) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -359,6 +360,20 @@ def test_core_and_garbage_have_the_last_word(shot_of: ShotOf) -> None:
     shot = shot_of(range(1, 2))
     shot.run(core=str(shot.path("mask", 1)), garbage=str(shot.path("mask", 1)))
     assert shot.alpha("out/a.####.exr", 1).max() == 0
+
+
+@pytest.mark.parametrize("role", ["core", "garbage"])
+def test_an_edit_of_core_or_garbage_makes_its_frame_again(shot_of: ShotOf, role: str) -> None:
+    shot = shot_of(range(1, 4))
+    theirs = shot.folder / role
+    shutil.copytree(shot.path("mask", 1).parent, theirs)
+    pattern = {role: str(theirs / "mask.####.exr")}
+    assert shot.run(**pattern).written == 3
+    shot.write_mask(2, 30, 30, 8)
+    shot.path("mask", 2).replace(theirs / "mask.0002.exr")
+    shot.write()  # the mask as it was
+    assert shot.run(overwrite=True, **pattern).written == 1
+    assert shot.kept() == {1: True, 2: False, 3: True}
 
 
 def test_events_come_in_order_and_warnings_carry_codes(shot_of: ShotOf) -> None:
