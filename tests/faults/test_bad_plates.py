@@ -53,6 +53,16 @@ def test_each_damage_is_told_by_file_and_frame(served, folder):
     assert client.status().engines[0].restarts == 0, "a damaged picture killed the engine"
 
 
+@pytest.mark.parametrize("role", ["plate", "mask"])
+def test_what_the_system_does_not_give_is_told_by_file_and_frame(served, folder, role):
+    client, job = served
+    path = folder / "shot" / f"{role}.{BAD}.exr"
+    path.unlink()
+    path.mkdir()  # as a file without the permission to read it, which does not hold for root
+    error = verdict(client, job, "folder").error
+    assert (error.code, error.frame, error.file) == ("BAD_FRAME", BAD, str(path))
+
+
 def test_a_missing_a_deep_a_colourless_and_a_smaller_frame(served, folder):
     client, job = served
     path = folder / "shot" / f"plate.{BAD}.exr"

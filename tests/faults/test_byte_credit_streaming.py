@@ -116,6 +116,27 @@ def test_a_wrong_digest_a_gap_and_a_bad_name_are_refused_and_can_be_sent_anew(br
     upload(client, "job", [1001], b"0123456789")
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("plate/" + "\u00e9" * 200 + ".exr",),
+        ("config/a", "config/a/b"),
+        ("config/a.part/b",),
+        ("config/b/a", "config/b"),
+    ],
+    ids=["too long in bytes", "in a file", "in a part", "over a folder"],
+)
+def test_a_name_that_the_disk_refuses_costs_its_own_job_and_not_the_server(broker, job, names):
+    broker.start()
+    client, other = broker.client(), broker.client()
+    submit(client, "job", frames="1001", **job)
+    for label in names:
+        role, _, name = label.partition("/")
+        client.send(m.Put("job", role, 1001, name, 0, 1, ""), b"x")
+    assert client.expect(m.Rejected).error.file == name
+    assert other.status().state in ("starting", "ready")
+
+
 def test_a_picture_larger_than_any_disk_is_refused_before_it_is_sent(broker, job):
     broker.start()
     client = broker.client()

@@ -202,12 +202,20 @@ def test_a_wrong_key_ends_with_7(environment, server_keys, capsys):
 def test_a_key_that_begins_with_a_minus_is_no_flag(environment, capsys):
     key = "-" + "a" * 39
     assert run(capsys, "status", "--server", "ipc:///nowhere", "--server-key", key)[0] != 2
-    assert cli._keys_joined(["serve", "--allow-client", key, "--root", "/x"]) == [
+    assert cli._values_joined(["serve", "--allow-client", key, "--root", "/x"]) == [
         "serve",
         f"--allow-client={key}",
         "--root",
         "/x",
     ]
+
+
+@pytest.mark.parametrize("frames", ["-7--5", "-5,2", "-10-10x5", "-3"])
+def test_frames_before_0_are_no_flag(frames, server, story, capsys):
+    words = ["matte", "--plate", "/p.####.exr", "--mask", "/m.####.exr", "--out", "/a.####.exr"]
+    assert run(capsys, *words, "--shot", "-10-10", "--frames", frames)[0] == 0
+    body = next(iter(story.bodies.values()))
+    assert (body.frames, body.shot) == (frames, "-10-10")
 
 
 def test_plan_is_written_as_the_server_made_it(server, story, tmp_path, capsys):

@@ -11,6 +11,7 @@ import argparse
 import importlib
 import io
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,6 +39,7 @@ FAMILIES = {
 
 KEY_FLAGS = ("--server-key", "--allow-client")
 KEY_CHARACTERS = 40
+FRAME_FLAGS = ("--frames", "--shot", "--point", "--box")
 NO_SERVER = "Or start a server (no server of yours runs here), or name one: --server tcp://HOST:PORT."
 """What else helps where a command would have worked through a server."""
 
@@ -62,7 +64,7 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run one command; returns the exit status."""
-    arguments = _keys_joined(sys.argv[1:] if argv is None else argv)
+    arguments = _values_joined(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in arguments
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name that the terminal's encoding lacks must not end the command
@@ -107,11 +109,16 @@ def silence(stream: TextIO) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _keys_joined(words: Sequence[str]) -> list[str]:
-    """``--server-key KEY`` as ``--server-key=KEY``: a key in Z85 may begin with a minus, and is no flag then."""
+def _values_joined(words: Sequence[str]) -> list[str]:
+    """``--server-key KEY`` as ``--server-key=KEY``: a key in Z85 may begin with a minus, and is no flag then.
+
+    ``--frames -5--1`` likewise: a frame before 0 begins with one too.
+    """
     joined: list[str] = []
     for word in words:
-        if joined and joined[-1] in KEY_FLAGS and len(word) == KEY_CHARACTERS:
+        flag = joined[-1] if joined else ""
+        key = flag in KEY_FLAGS and len(word) == KEY_CHARACTERS
+        if key or (flag in FRAME_FLAGS and re.match("-[0-9]", word)):
             joined[-1] += f"={word}"
         else:
             joined.append(word)

@@ -75,8 +75,8 @@ class FileLock:
         if self._file is not None:
             self._file.seek(0)
             self._file.truncate()
-            json.dump({"pid": holder.pid, "host": holder.host, "endpoint": holder.endpoint}, self._file)
-            self._file.flush()
+            text = json.dumps({"pid": holder.pid, "host": holder.host, "endpoint": holder.endpoint})
+            os.write(self._file.fileno(), text.encode())  # at once: on a full disk `release` has nothing left to write
 
     @property
     def held(self) -> bool:

@@ -7,6 +7,7 @@ spool/KEY/stored.jsonl     one line for each whole picture: what a client need n
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -25,11 +26,16 @@ from ..crashpoints import reach
 SPARE_BYTES = 1 * 2**30
 _INDEX = "stored.jsonl"
 _PART = ".part"
+MOST_NAME_BYTES = 240
+"""Of a file's name: file systems take 255 bytes, whatever the letters, and a picture that still comes adds its own."""
 
 
 def name_problem(role: str, name: str) -> str:
     """Why an uploaded picture cannot have this name; empty where it can."""
-    if not is_safe_name(name) or len(name) > 240 or name.endswith(_PART) or any(ord(letter) < 32 for letter in name):
+    parts = name.split("/")
+    too_long = len(name) > MOST_NAME_BYTES or any(len(part.encode()) > MOST_NAME_BYTES for part in parts)
+    taken = any(part.endswith(_PART) for part in parts)
+    if not is_safe_name(name) or too_long or taken or any(ord(letter) < 32 for letter in name):
         return "the picture's name is not a plain file name"
     if role != "config" and "/" in name:
         return "the picture's name holds a folder"
@@ -63,7 +69,8 @@ class Spool:
             return self._store(place, put, blob)
         except (MatteBridgeError, OSError) as error:
             self._incoming.pop(place, None)
-            self._part(put).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a name that cannot be made cannot be removed either
+                self._part(put).unlink()
             if isinstance(error, MatteBridgeError):
                 raise
             raise OutputFailed(

@@ -85,9 +85,10 @@ def begin(session: Path, recipe: Recipe) -> Started:
     try:
         folder = private_folder(session / FOLDER)
         (folder / RECIPE).write_text(json.dumps(dataclasses.asdict(recipe)), encoding="utf-8")
-    except OSError as error:
+    except (OSError, Refused) as error:
+        why = error.strerror if isinstance(error, OSError) else error.message
         raise ServerError(
-            f"the session's folder cannot be written: {error.strerror}",
+            f"the session's folder cannot be written: {why}",
             file=str(session),
             remedy="Free space on this worker's disk, or use another worker.",
         ) from None
@@ -138,6 +139,8 @@ def _server_process(lock: FileLock) -> int:
         lock.acquire(Holder(), DYING_S)
     except Refused:
         return lock.holder().pid
+    except OSError:
+        pass  # a full disk takes no name for it, and so tells as well that it was free
     lock.release()
     return 0
 

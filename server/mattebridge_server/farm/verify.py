@@ -142,7 +142,7 @@ class _Look:
 
     def _digest(self, role: str, frame: int) -> str:
         path = self._inputs.path(role, frame)
-        return self._digests.of(path) if path is not None else ""
+        return self._digests.of(path, frame) if path is not None else ""
 
 
 def _request(shot: FarmShot, frames: FrameSet) -> JobRequest:

@@ -227,6 +227,13 @@ def frame_error(path: str, frame: int, what: str, remedy: str = _AGAIN) -> Frame
     return FrameError(f"frame {frame} {what}", remedy=remedy, file=path, frame=frame)
 
 
+def unreadable(path: str, frame: int, error: OSError | ValueError) -> FrameError:
+    """The error for a file whose bytes the system does not give."""
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    remedy = "Check the path and its permissions as the server's user sees them."
+    return frame_error(path, frame, f"cannot be read: {reason}", remedy)
+
+
 def pending_complaint(source: Any) -> str:
     """What OpenImageIO (the module, an input or an output) complains about, as one short line; it is then forgotten."""
     try:
@@ -265,9 +272,7 @@ def _recognise(path: str, frame: int, limits: ReadLimits) -> str:
     except FileNotFoundError as error:
         raise MissingFrames(f"frame {frame} does not exist", file=path, frame=frame) from error
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        remedy = "Check the path and its permissions as the server's user sees them."
-        raise frame_error(path, frame, f"cannot be read: {reason}", remedy) from error
+        raise unreadable(path, frame, error) from error
     if not start:
         raise frame_error(path, frame, "is empty (0 bytes)")
     if not found and start == start[: status.st_size] and any(m.startswith(start) for m in _MAGIC):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from blake3 import blake3
 
+from ..media.image_file import unreadable
 from .inputs import ShotInputs
 from .plan import ShotPlan
 from .windows import Span
@@ -34,12 +35,19 @@ class FileDigests:
         self._known: OrderedDict[tuple[str, int, int, int, int], str] = OrderedDict()
         self._lock = threading.Lock()
 
-    def of(self, path: Path) -> str:
-        """BLAKE3 of the file's bytes, hex; `ABSENT` where there is no such file."""
+    def of(self, path: Path, frame: int) -> str:
+        """BLAKE3 of the file's bytes, hex; `ABSENT` where there is no such file. Raises `FrameError` for one that the
+        system does not give.
+        """
         try:
-            stat = path.stat()
+            return self._of(path)
         except FileNotFoundError:
             return ABSENT
+        except OSError as error:
+            raise unreadable(str(path), frame, error) from error
+
+    def _of(self, path: Path) -> str:
+        stat = path.stat()
         token = (str(path), stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns)
         with self._lock:
             if known := self._known.get(token):

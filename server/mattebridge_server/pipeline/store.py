@@ -27,8 +27,9 @@ from ..media import (
     read_plate,
     usable,
 )
+from ..media.image_file import frame_error
 from .inputs import ShotInputs, exists
-from .keys import FileDigests
+from .keys import ABSENT, FileDigests
 from .timing import Stages
 
 Float32 = NDArray[np.float32]
@@ -82,6 +83,7 @@ class FrameStore:
         self._held: dict[str, OrderedDict[int, Future[Any]]] = {}
         self.reference = reference
         self._told: set[str] = set()
+        self._taken: dict[Path, str] = {}
 
     def close(self) -> None:
         """Drop everything; reads under way are waited for, those not begun are not made."""
@@ -113,6 +115,8 @@ class FrameStore:
         """Mask, core or garbage: (H, W) float32 in 0..1 on the plate's grid; None where there is none."""
         path = self._inputs.path(role, frame)
         if not exists(path):
+            if path is not None:
+                self._take(path, frame, ABSENT)
             return None
         mask: Mask = self._future(role, frame).result()
         return mask.coverage
@@ -123,14 +127,19 @@ class FrameStore:
         return plate
 
     def digest(self, role: str, frame: int) -> str:
-        """Content digest of a picture's file; `keys.ABSENT` where there is none."""
+        """Content digest of a picture's file, as it was when this job read it; `keys.ABSENT` where there was none."""
         path = self._inputs.path(role, frame)
-        return self._digests.of(path) if path is not None else ""
+        if path is None:
+            return ""
+        return self._taken.get(path) or self._digests.of(path, frame)
 
     def identity(self, role: str, frame: int) -> str:
         """The picture itself: its file's digest and how it is read. For caches that outlive the job."""
         how = self._layer if role == "plate" else self._rule_of(role, frame)
-        return f"{self.digest(role, frame)} {how!r} {self._inputs.view!r} {self.reference.raster}"
+        digest, path = self.digest(role, frame), self._inputs.path(role, frame)
+        if path is not None:
+            self._take(path, frame, digest)  # what such a cache holds stands for the read
+        return f"{digest} {how!r} {self._inputs.view!r} {self.reference.raster}"
 
     def _future_if_there(self, role: str, frame: int) -> None:
         path = self._inputs.path(role, frame)
@@ -156,10 +165,20 @@ class FrameStore:
         path = self._inputs.path(role, frame)
         assert path is not None
         with self._stages.measure("digest"):
-            self._digests.of(path)
-        if role in ("plate", "background"):
-            return self._read_plate(role, path, frame)
-        return self._read_mask(role, path, frame)
+            self._take(path, frame, self._digests.of(path, frame))
+        plate = role in ("plate", "background")
+        read: Plate | Mask = self._read_plate(role, path, frame) if plate else self._read_mask(role, path, frame)
+        self._take(path, frame, self._digests.of(path, frame))
+        return read
+
+    def _take(self, path: Path, frame: int, digest: str) -> None:
+        """Hold on to what a picture was at its first read: the keys of results speak of that, whatever it is later.
+
+        Raises `FrameError` where it is another one now, and the job would be made of both.
+        """
+        if self._taken.setdefault(path, digest) != digest:
+            remedy = "Run the job again when that frame is written; finished frames are kept."
+            raise frame_error(str(path), frame, "changed while the job read it", remedy)
 
     def _read_plate(self, role: str, path: Path, frame: int) -> Plate:
         layer = self._layer if role == "plate" else ""

@@ -18,7 +18,7 @@ from farm_shot import BIN, FarmShot, wait_gone
 
 from mattebridge import rendezvous
 from mattebridge.client import Client
-from mattebridge.errors import Cancelled, Refused, UsageError
+from mattebridge.errors import Cancelled, Refused, ServerError, UsageError
 from mattebridge_server.broker.lock import Holder, broker_lock
 from mattebridge_server.farm import session as sessions
 from mattebridge_server.farm.session import FOLDER, Recipe, begin, end, ensure, session_settings
@@ -34,6 +34,14 @@ threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0))).start()
 ctypes.CDLL(None).pthread_exit(None)
 """
 """A process whose first thread has ended, as one that was killed is for a moment; its lock is held until stdin ends."""
+
+FULL_DISK = """
+import resource, sys
+from mattebridge.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+sys.exit(main(sys.argv[1:]))
+"""
+"""The command line where no file takes a byte."""
 
 
 @pytest.fixture
@@ -144,6 +152,27 @@ def test_a_session_cancelled_while_its_server_starts_leaves_nothing(shot_of: Sho
 def test_a_task_of_a_session_that_was_never_entered_says_so(session: Path) -> None:
     with pytest.raises(UsageError, match="no server was started"):
         ensure(session)
+
+
+def test_a_worker_whose_disk_is_full_is_told_as_such_and_may_be_tried_again(shot_of: ShotOf, session: Path) -> None:
+    shot = shot_of(3)
+    bundle = str(shot.bundle("identity", 3))
+    for words, status, said in (
+        (["enter", "--bundle", bundle], 4, "openjd_fail: SERVER_LOST the session's folder cannot be written"),
+        (["exit"], 0, "gone already"),
+    ):
+        command = [sys.executable, "-c", FULL_DISK, "farm", *words, "--session", str(session)]
+        told = subprocess.run(command, env=shot.whole_environment(), capture_output=True, text=True, check=False)
+        assert told.returncode == status, told.stderr
+        assert said in told.stdout
+    assert not (session / FOLDER).exists()
+
+
+def test_a_session_in_a_folder_that_is_none_of_ours_is_a_fault_of_the_worker(session: Path) -> None:
+    (session / FOLDER).write_text("a file in its place")
+    with pytest.raises(ServerError, match="the session's folder cannot be written"):
+        begin(session, Recipe())
+    (session / FOLDER).unlink()
 
 
 def test_the_first_process_of_a_container_keeps_one_server_for_all_its_tasks(shot_of: ShotOf) -> None:

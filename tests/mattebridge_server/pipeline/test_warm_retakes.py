@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +12,17 @@ import numpy as np
 import OpenImageIO as oiio
 import pytest
 
-from mattebridge.errors import OutputExists
+from mattebridge.errors import FrameError, OutputExists
 from mattebridge_server.engine import local
 from mattebridge_server.engine.shelf import Shelf, parse_device
-from mattebridge_server.models.base import Window
+from mattebridge_server.media import watch_reads
+from mattebridge_server.models.base import FrameResult, Window
+from mattebridge_server.pipeline.finish import Finished, Finisher
 from mattebridge_server.pipeline.keys import FileDigests
 
 from .conftest import SmallShot
 
+ShotOf = Callable[..., SmallShot]
 GOLDEN = Path(__file__).parents[2] / "data" / "videomama_golden"
 
 
@@ -109,8 +114,47 @@ def test_a_plate_replaced_under_its_old_date_is_another_plate(tmp_path: Path) ->
     path = tmp_path / "plate.exr"
     path.write_bytes(b"before")
     digests, times = FileDigests(), path.stat()
-    first = digests.of(path)
+    first = digests.of(path, 1001)
     while path.stat().st_ctime_ns == times.st_ctime_ns:  # a file system's clock may tick a hundred times a second only
         path.write_bytes(b"after!")
         os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-    assert digests.of(path) != first
+    assert digests.of(path, 1001) != first
+
+
+def test_a_mask_replaced_while_it_is_read_is_no_part_of_a_result(shot_of: ShotOf) -> None:
+    shot = shot_of(range(1001, 1004))
+    mask = str(shot.path("mask", 1002))
+
+    def replace(path: str, frame: int, begun: bool) -> None:
+        if path == mask and begun and threading.current_thread().name.startswith("read"):  # its digest is taken
+            watch_reads(None)
+            shot.write_mask(frame, 40, 24, 5)
+
+    watch_reads(replace)
+    try:
+        with pytest.raises(FrameError, match="changed while the job read it") as caught:
+            shot.run()
+    finally:
+        watch_reads(None)
+    assert (caught.value.frame, caught.value.file) == (1002, mask)
+    shot.run()
+    assert shot.alpha("out/a.####.exr", 1002).sum() < 100, "the small disc"
+
+
+def test_a_mask_replaced_after_it_was_read_makes_its_result_stale(
+    shot_of: ShotOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shot = shot_of(range(1001, 1004))
+    finish = Finisher.finish
+
+    def late(self: Finisher, result: FrameResult) -> Finished:
+        finished = finish(self, result)
+        if result.number == 1002:
+            shot.write_mask(1002, 40, 24, 5)
+        return finished
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Finisher, "finish", late)
+        shot.run()
+    with pytest.raises(OutputExists, match="1 of 3 results exist already and were made with other inputs"):
+        shot.run()
