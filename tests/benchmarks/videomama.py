@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mattebridge.errors import OutOfMemory
 from mattebridge_server.matting.restore import Placement, restore
 from mattebridge_server.metrics.matting import mad
 from mattebridge_server.models.base import Canvas, Device, LoadSpec, Window
 from mattebridge_server.models.edge import Edge
+from mattebridge_server.models.execution import release_device_memory
 from mattebridge_server.models.videomama import VideoMaMa
 from mattebridge_server.models.videomama import network as net
 from mattebridge_server.models.videomama.card import CARD, STRIDE, UNET, VAE, WINDOW, memory_need
@@ -180,10 +183,7 @@ class RandomShot(Window):
 
     def __init__(self, first: int, count: int, canvas: Canvas, mask_edits: frozenset[int] = frozenset()) -> None:
         self.numbers = self.wanted = tuple(range(first, first + count))
-        self._canvas, self._edits = canvas, mask_edits
-        rows, columns = np.mgrid[0 : canvas.height, 0 : canvas.width]
-        radius = canvas.height / 3
-        self._mask = (np.hypot(rows - canvas.height / 2, columns - canvas.width / 2) < radius).astype(np.float32)
+        self._canvas, self._edits, self._mask = canvas, mask_edits, disc(canvas)
 
     def plate(self, number: int) -> NDArray[np.float32]:
         shape = self._canvas.height, self._canvas.width, 3
@@ -199,6 +199,14 @@ class RandomShot(Window):
         return f"mask {number} {number in self._edits} {self._canvas}"
 
 
+@cache
+def disc(canvas: Canvas) -> NDArray[np.float32]:
+    """Drawn once: a device would wait for it at every window."""
+    rows, columns = np.mgrid[0 : canvas.height, 0 : canvas.width]
+    radius = canvas.height / 3
+    return (np.hypot(rows - canvas.height / 2, columns - canvas.width / 2) < radius).astype(np.float32)
+
+
 def run(args: argparse.Namespace) -> None:
     canvases = [Canvas(*map(int, args.size.split("x")))] if args.size else [Canvas(256, 256)]
     if not args.size and args.device == "cuda":
@@ -208,7 +216,11 @@ def run(args: argparse.Namespace) -> None:
         write_layout(Path(folder), full=args.full)
         for precision in precisions:
             for canvas in canvases:
-                measure(Case(args, canvas, precision), Path(folder))
+                try:
+                    measure(Case(args, canvas, precision), Path(folder))
+                except OutOfMemory as error:
+                    print(f"  {canvas.width}x{canvas.height} {precision} does not fit here: {error.message}")
+                release_device_memory()
 
 
 @dataclass(frozen=True)
@@ -241,6 +253,7 @@ def measure(case: Case, folder: Path) -> None:
         print(f"  first shot with compilation: {shot_seconds(warm, shipped):.1f} s", end="")
         print(f"; largest difference to the plain layers {difference(warm, case):.1e}")
     if case.gpu:
+        warm.forget()  # what compiling and the plain layers left reserved is no part of the peak
         torch.cuda.reset_peak_memory_stats()
     reuse = best(lambda: shot_seconds(warm, shipped), args.rounds)
     report(reuse, shipped)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -111,6 +112,30 @@ def test_compiled_layers_give_the_alpha_of_the_plain_ones_and_are_compiled_once_
     assert not dynamo.utils.counters["graph_break"]
     assert model.counters().windows_computed == 4, "plain and compiled windows are kept apart"
     assert model.counters().plate_latents_computed == 2 * 10
+
+
+def test_any_number_of_canvases_are_compiled_on_any_thread(
+    golden: Path, array_window: Any, moving_disc: Any, compiled: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regions of interest differ from shot to shot, and a server lives long. torch's limits are each thread's own."""
+    monkeypatch.setattr(fused, "MOST_SHAPES", 9)
+    begun_anew: list[int] = []
+    monkeypatch.setattr(torch.compiler, "reset", lambda: (begun_anew.append(1), dynamo.reset()))
+    model, limits = _loaded(golden), {}
+
+    def canvases(*sides: int) -> None:
+        for side in sides:
+            window = array_window(*moving_disc(8, side))
+            one, plain = (_alphas(model, window, compile=on) for on in (True, False))
+            assert all(np.abs(one[n] - plain[n]).max() <= 2e-6 for n in plain)
+            limits[side] = dynamo.config.recompile_limit
+
+    with dynamo.config.patch(recompile_limit=8):  # torch's own, which every other thread begins with
+        canvases(4)
+    other = threading.Thread(target=canvases, args=(12, 20, 28))
+    other.start()
+    other.join()
+    assert limits == dict.fromkeys((4, 12, 20, 28), 9) and begun_anew
 
 
 def test_a_machine_that_cannot_compile_says_so(

@@ -146,6 +146,15 @@ def test_a_full_cache_costs_time_but_changes_nothing(golden: Path, array_window:
     assert all(np.array_equal(first[number], second[number]) for number in first)
 
 
+def test_the_cap_counts_all_that_kept_latents_hold(model: VideoMaMa, array_window: Any, moving_disc: Any) -> None:
+    """The mean is half of what the encoder answers: a view of it would keep the whole."""
+    assert model._memory is not None
+    latents = model._memory._latents
+    _run(model, array_window(*moving_disc(2, 16)))
+    held = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in latents._entries.values()}
+    assert sum(held.values()) == latents.held_bytes > 0
+
+
 def test_a_cancelled_window_stops_between_stages_and_the_next_one_runs(
     model: VideoMaMa, array_window: Any, moving_disc: Any
 ) -> None:

@@ -22,7 +22,7 @@ from mattebridge.errors import InputError
 from mattebridge_server.models.videomama.decode import Layers, head, spatial, temporal
 
 MOST_SHAPES = 256
-"""Compilations per function before torch would give up and run it plain; a canvas takes about six."""
+"""Compilations of a function that are kept; a canvas takes about six. One more, and all of them are let go."""
 Compiled = Callable[..., Tensor]
 
 
@@ -48,12 +48,17 @@ def _spatial(block: Any, frame: Tensor) -> Tensor:
 def _compiled(function: Compiled) -> Compiled:
     import torch._dynamo as dynamo
 
-    dynamo.config.recompile_limit = max(dynamo.config.recompile_limit, MOST_SHAPES)
     fused: Any = torch.compile(function, dynamic=False, fullgraph=True)
 
     def run(*args: Any) -> Tensor:
+        if dynamo.config.recompile_limit < MOST_SHAPES:  # asked each time: torch keeps its settings thread by thread
+            dynamo.config.recompile_limit = MOST_SHAPES
         try:
-            result: Tensor = fused(*args)
+            try:
+                result: Tensor = fused(*args)
+            except dynamo.exc.FailOnRecompileLimitHit:  # no `TorchDynamoException`
+                torch.compiler.reset()
+                result = fused(*args)
         except dynamo.exc.TorchDynamoException as error:
             raise InputError(
                 f"VideoMaMa cannot be compiled on this machine ({_reason(error)})",

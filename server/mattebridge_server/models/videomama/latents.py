@@ -78,7 +78,7 @@ class Memory:
     def settle(self) -> None:
         """Bring new latents to the host. The only wait for the device between two windows' first kernels."""
         for key, latent in self._fresh.items():
-            self._latents.put(key, latent.to("cpu"))
+            self._latents.put(key, latent.to("cpu", copy=True))  # as it is, it is half of the encoder's answer
         self._fresh.clear()
 
     def window(self, key: WindowKey, compute: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
