@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     Float32 = NDArray[np.float32]
 
 REFERENCE_HEIGHT = 1080
-SOFT_LOW, SOFT_HIGH = 1 / 255, 1 - 1 / 255
+SOFT_LOW, SOFT_HIGH = 0.01, 0.99
+"""A mask within a hundredth of empty or solid is meant to be so: codecs and filters leave that much."""
 FAR = 1.8
 """The background is learned out to this many times the reach: there the mask's object is taken to be absent."""
 DEEP = 2.5

@@ -258,11 +258,14 @@ def _coarse_features(crop: _Crop, colours: _Colours, coverage: Float32) -> Float
     deep = grid.gather(
         crop.band.by_rows(lambda distance, seen: (distance < -depth) & seen, band.distance, crop.observed)
     )
-    deep = deep + np.float32(1e-6)
     near = outside(14)
+    within = grid.gather(crop.band.by_rows(lambda away: away < 0, away))
+    missed = grid.gather(crop.band.by_rows(lambda cover, away: (1 - cover) * (away < 0), coverage, away))
+    own = grid.blur(missed, 14 * unit) / np.maximum(grid.blur(within, 14 * unit), 1e-2)
+    inner = np.where(deep > 0, 1 - grid.blur(cover, 14 * unit), own)
+    deep = deep + np.float32(1e-6) * within  # nothing of a thin object is deep: then all of it, and nothing around it
     contrasts, far_contrast, deep_contrast = _contrasts(crop, far, deep)
     false_outside = grid.coarse_mean(np.dstack([near, np.square(near)]), far, crop.scaled(60, 160, 400))
-    inner = 1 - grid.blur(cover, 14 * unit)
     false_inside = grid.coarse_mean(np.dstack([inner, np.square(inner)]), deep, crop.scaled(40, 100, 300))
     apart = np.log((colours.foreground + FLOOR).clip(1e-3) / (colours.background + FLOOR).clip(1e-3))
     return np.ascontiguousarray(np.dstack([

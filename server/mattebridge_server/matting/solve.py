@@ -60,7 +60,7 @@ def solve_alpha(plate: Float32, mask: Float32, settings: SolveSettings, threads:
     judged = softened(judged, lens, band)
     if settings.detail < 1:
         judged = band.mask + (judged - band.mask) * np.float32(settings.detail)
-    alpha[band.crop] = judged
+    alpha[band.crop] = np.clip(judged, 0, 1)  # a Gaussian of ones may be a little more
     return alpha
 
 

@@ -164,3 +164,29 @@ assert len(compiled) >= 6 and before == [len(kernel.signatures) for kernel in co
 """
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.parametrize("width", [6, 12])
+def test_a_thin_object_alone_is_found_where_its_colour_stands_off(width: int) -> None:
+    """Nothing of it is deep inside: what it looks like must not be read off the wall behind it."""
+    size = (480, 270)
+    fine = np.zeros((4 * size[1], 4 * size[0]), np.uint8)
+    cv2.line(fine, (160, 200), (1500, 700), 255, width)
+    wire = cv2.resize(fine.astype(np.float32) / 255, size, interpolation=cv2.INTER_AREA)
+    grain = np.random.default_rng(3).normal(0, 0.004, (*wire.shape, 3))
+    red, wall = np.array((0.5, 0.05, 0.05)), np.array((0.3, 0.35, 0.5))
+    plate = (wall + (red - wall) * wire[..., None] + grain).astype(np.float32)
+    assert mad(solve_alpha(plate, wire, PLAIN), wire) < 0.1 * mad(np.zeros_like(wire), wire)
+
+
+@pytest.mark.parametrize("solid", [0.99, 0.995])
+def test_a_mask_that_is_nearly_solid_has_no_holes(solid: float, shots: dict[str, Frame]) -> None:
+    frame = shots["bright_hair_dark"]
+    alpha = solve_alpha(frame.plate, frame.mask * np.float32(solid), PLAIN)
+    deep = _signed_distance(frame.mask) < -PLAIN.depth / 4
+    assert alpha[deep].min() >= 0.98
+
+
+def test_alpha_of_a_plate_below_black_stays_within_1() -> None:
+    frame = make_shot("dark_hair_bright", 960, 540).frame(0)
+    assert solve_alpha(frame.plate - np.float32(0.15), frame.mask, PLAIN).max() <= 1
