@@ -15,6 +15,9 @@ from .requests import UPLOAD_ROLES
 from .session import Session, Sessions
 from .uploads import name_problem
 
+MOST_PARTS = 16384
+"""Of one job's pictures on their way to the disk: a part costs memory beyond its bytes, which credit does not count."""
+
 PictureMessage = m.Credit | m.Put | m.PutsDone | m.Taken
 
 
@@ -47,6 +50,8 @@ class Pixels:
         size = len(blobs[0]) if len(blobs) == 1 else 0
         if len(blobs) != 1 or put.role not in UPLOAD_ROLES:
             raise ProtocolError("a PUT carries one blob for a known role")
+        if record.storing >= MOST_PARTS:
+            raise ProtocolError(f"{record.storing} parts are under way; send more when some have been stored")
         if not session.spend(record.key, size):
             raise ProtocolError("more bytes were sent than credit was granted")
         problem = name_problem(put.role, put.name)

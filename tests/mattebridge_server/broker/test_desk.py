@@ -8,6 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from mattebridge import codec
 from mattebridge import messages as m
 from mattebridge.errors import InputError
+from mattebridge_server.broker import pixels
 from mattebridge_server.broker.decode import encode
 from mattebridge_server.broker.desk import About, Desk
 from mattebridge_server.broker.effects import Ask, Outbox, Peer, Replay, Send, SendLast, StorePart, Tell
@@ -33,8 +34,8 @@ class Bench:
         self.floor = Floor(Scheduler(Policy(**policy), ["gpu"]), self.book, self.out, site or Site(), "/spool")
         sessions = Sessions(m.Welcome(1, 0, "boot"), 2.0, 3)
         about = About("boot", "1", "host", 1, 0.0, lease_s=30.0)
-        pixels = Pixels(sessions, self.book, self.floor, self.out)
-        self.desk = Desk(about, m.Limits(), sessions, self.book, self.floor, self.out, pixels)
+        taker = Pixels(sessions, self.book, self.floor, self.out)
+        self.desk = Desk(about, m.Limits(), sessions, self.book, self.floor, self.out, taker)
         self.floor.apply(self.floor.scheduler.tick(0.0))
 
     def engine(self, now, message):
@@ -176,6 +177,19 @@ def test_a_job_starts_when_all_that_was_sent_is_on_the_disk(bench):
     bench.desk.pixels.stored(2.0, ANN, put, 8, True, None)
     assert bench.desk.sessions.find(ANN).upload_credit["job"] == UPLOAD_CREDIT_BYTES
     assert [one.message.key for one in bench.effects() if isinstance(one, Tell)] == ["job"]
+
+
+def test_parts_without_bytes_are_bounded_as_well(bench, monkeypatch):
+    monkeypatch.setattr(pixels, "MOST_PARTS", 2)
+    submit(bench, delivery="exr")
+    put = m.Put("job", "plate", 1001, "p.1001.exr", 0, 8)
+    for expected in (StorePart, StorePart, Send):
+        (effect,) = send_picture(bench, 0.0, put)
+        assert isinstance(effect, expected)
+    assert "2 parts are under way" in effect.message.error.message
+    bench.desk.pixels.stored(1.0, ANN, put, 8, False, None)
+    bench.effects()
+    assert isinstance(send_picture(bench, 1.0, put)[0], StorePart)
 
 
 def test_a_picture_that_was_refused_and_sent_anew_is_held_against_nobody(bench):
