@@ -23,7 +23,7 @@ lint: $(VENV)/.tests
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.tests
-	for name in startup bridge edge linear_light videomama farm_model; do \
+	for name in startup bridge edge linear_light softness videomama farm_model; do \
 		echo "== $$name"; $(BIN)/python tests/benchmarks/$$name.py || exit 1; done
 
 soak: $(VENV)/.tests
