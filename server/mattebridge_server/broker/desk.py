@@ -13,14 +13,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from mattebridge import messages as m
-from mattebridge.errors import AuthRefused, InputError, MatteBridgeError, PathRefused, ProtocolError, Refused
+from mattebridge.errors import AuthRefused, InputError, MatteBridgeError, ProtocolError, Refused
 
+from .checks import Checks
 from .decode import Malformed, Received, decode, fitting
-from .effects import Ask, Leave, Offer, Outbox, Peer, Replay
+from .effects import Leave, Offer, Outbox, Peer, Replay
 from .floor import Floor
 from .jobs import JobBook, Record, body_digest, error_info, public_state
 from .pixels import Pixels
-from .requests import PathBack, for_server, model_problem, through_socket
+from .requests import for_server, model_problem
 from .session import Session, Sessions
 
 log = logging.getLogger("mattebridge.broker")
@@ -53,11 +54,10 @@ class Desk:
     floor: Floor
     out: Outbox
     pixels: Pixels
+    checks: Checks
     refused: Counter[str] = field(default_factory=Counter)
     answered: Counter[str] = field(default_factory=Counter)
     stopping: str = ""
-    _checks: dict[int, tuple[Peer, m.Check, tuple[m.ErrorInfo, ...], PathBack]] = field(default_factory=dict)
-    _asked: int = 0
     _describing: list[tuple[Peer, m.Describe]] = field(default_factory=list)
 
     # -- in --------------------------------------------------------------------------------------------------------
@@ -96,7 +96,7 @@ class Desk:
             elif isinstance(message, m.Describe):
                 self._describe(peer, message)
             elif isinstance(message, m.Check):
-                self._check(peer, message, received.blobs)
+                self.checks.ask(peer, message, received.blobs)
             elif isinstance(message, m.Status):
                 self._status(peer, message, now)
             elif isinstance(message, m.Submit):
@@ -213,61 +213,6 @@ class Desk:
             return "draining"
         up = any(engine.state in ("idle", "busy") for engine in self.floor.scheduler.engines.values())
         return "ready" if up else "starting"
-
-    def _check(self, peer: Peer, message: m.Check, blobs: Sequence[bytes]) -> None:
-        problems: list[m.ErrorInfo] = []
-        try:
-            request = for_server(message.job, self.floor.site)
-        except MatteBridgeError as error:
-            self.out.send(peer, m.Checked(message.request, problems=(error_info(error),)))
-            return
-        problem = model_problem(request, self.floor.models(), self.floor.site, self.floor.budget_bytes())
-        if problem is not None:
-            problems.append(error_info(problem))
-        if through_socket(request):
-            self.out.send(peer, m.Checked(message.request, tuple(problems), facts=self._facts()))
-            return
-        self._asked += 1
-        self._checks[self._asked] = (peer, message, tuple(problems), PathBack.of(message.job, request))
-        self.out.do(Ask(self._asked, request, blobs[0] if blobs else b""))
-
-    def checked(
-        self,
-        number: int,
-        problems: tuple[m.ErrorInfo, ...],
-        warnings: tuple[str, ...] = (),
-        frames: int = 0,
-        fresh: int = 0,
-        facts: dict[str, m.ParamValue] | None = None,
-    ) -> None:
-        """The path helper's answer, or what stands for it when it did not answer."""
-        asked = self._checks.pop(number, None)
-        if asked is not None:
-            peer, message, first, back = asked
-            facts = {**self._facts(), **(facts or {})}
-            told = (*first, *(back.error(problem) for problem in problems))
-            self.out.send(peer, m.Checked(message.request, told, tuple(map(back, warnings)), frames, fresh, facts))
-
-    def unanswered(self, number: int, why: str) -> None:
-        """The path helper died or was too slow: the disk it looked at does not answer."""
-        asked = self._checks.get(number)
-        if asked is not None:
-            plate = asked[1].job.plate
-            error = PathRefused(
-                f"the server's disk does not answer: {why}",
-                remedy="See whether the share is mounted and alive on the server.",
-                file=plate,
-            )
-            self.checked(number, (error_info(error),))
-
-    def _facts(self) -> dict[str, m.ParamValue]:
-        scheduler = self.floor.scheduler
-        return {
-            "queue_jobs": len(scheduler.jobs),
-            "queue_limit": scheduler.policy.queue_jobs,
-            "engine_busy_s": self.floor.busy_s(),
-            "device_budget_bytes": self.floor.budget_bytes(),
-        }
 
     # -- jobs ------------------------------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from ..crashpoints import reach
 from ..engine import wire
 from . import effects as do
 from .auth import answer_zap, zap_socket
+from .checks import Checks
 from .config import Config
 from .decode import decode_event, encode
 from .desk import About, Desk
@@ -68,8 +69,9 @@ class Service:
         )
         sessions = Sessions(welcome, config.limits.beat_s, config.limits.beats_lost)
         about = About(config.boot_id, config.version, host, config.pid, now, config.lease_s)
+        checks = Checks(self.floor, self.out)
         pixels = Pixels(sessions, self.book, self.floor, self.out)
-        self.desk = Desk(about, config.limits, sessions, self.book, self.floor, self.out, pixels)
+        self.desk = Desk(about, config.limits, sessions, self.book, self.floor, self.out, pixels, checks)
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.sockets = Sockets(self.context, self._incoming, self._lost)
         self.giving = Giving(self.spool, self._send, self.sockets.busy)
@@ -173,13 +175,13 @@ class Service:
         self._dirty.set()
 
     def _checked(self, answer: wire.JobChecked) -> None:
-        self.desk.checked(
+        self.desk.checks.answered(
             answer.number, answer.problems, answer.warnings, answer.frames, answer.fresh, dict(answer.facts)
         )
         self._dirty.set()
 
     def _unanswered(self, number: int, why: str) -> None:
-        self.desk.unanswered(number, why)
+        self.desk.checks.unanswered(number, why)
         self._dirty.set()
 
     # -- time ------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from mattebridge import codec
 from mattebridge import messages as m
 from mattebridge.errors import InputError
 from mattebridge_server.broker import pixels
+from mattebridge_server.broker.checks import Checks
 from mattebridge_server.broker.decode import encode
 from mattebridge_server.broker.desk import About, Desk
 from mattebridge_server.broker.effects import Ask, Outbox, Peer, Replay, Send, SendLast, StorePart, Tell
@@ -35,7 +36,9 @@ class Bench:
         sessions = Sessions(m.Welcome(1, 0, "boot"), 2.0, 3)
         about = About("boot", "1", "host", 1, 0.0, lease_s=30.0)
         taker = Pixels(sessions, self.book, self.floor, self.out)
-        self.desk = Desk(about, m.Limits(), sessions, self.book, self.floor, self.out, taker)
+        self.desk = Desk(
+            about, m.Limits(), sessions, self.book, self.floor, self.out, taker, Checks(self.floor, self.out)
+        )
         self.floor.apply(self.floor.scheduler.tick(0.0))
 
     def engine(self, now, message):
@@ -110,7 +113,7 @@ def test_errors_and_warnings_name_files_as_the_client_does():
 
     effects = bench.call(0.0, ANN, m.Check(1, request))
     (ask,) = [one for one in effects if isinstance(one, Ask)]
-    bench.desk.checked(ask.number, (error,), ("empty: /mnt/p/a/left/m.0007.exr",))
+    bench.desk.checks.answered(ask.number, (error,), ("empty: /mnt/p/a/left/m.0007.exr",))
     (checked,) = answers(bench.effects())
     assert checked.problems[0].file == "P:\\a\\p.0007.exr"
     assert checked.warnings == ("empty: P:\\a\\left/m.0007.exr",)
@@ -219,7 +222,7 @@ def test_a_licence_that_the_site_does_not_allow_is_refused_at_submit_and_check()
     assert refused.error.code == "LICENCE_REFUSED"
     effects = bench.call(0.0, ANN, m.Check(1, m.JobRequest("/p", model="videomama")))
     (ask,) = [one for one in effects if isinstance(one, Ask)]
-    bench.desk.checked(ask.number, ())
+    bench.desk.checks.answered(ask.number, ())
     assert answers(bench.effects())[0].problems[0].code == "LICENCE_REFUSED"
     assert isinstance(answers(submit(bench, key="two"))[0], m.Accepted)
 
@@ -239,7 +242,7 @@ def test_a_clean_plate_without_its_filler_is_refused_at_submit_and_check():
         for one in bench.call(0.0, ANN, m.Check(1, m.JobRequest("/p", model="edge", cleanplate="/c.####.exr")))
         if isinstance(one, Ask)
     ]
-    bench.desk.checked(ask.number, ())
+    bench.desk.checks.answered(ask.number, ())
     assert answers(bench.effects())[0].problems[0].code == "MODEL_NOT_INSTALLED"
 
 
