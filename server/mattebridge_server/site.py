@@ -89,10 +89,11 @@ class Output:
     def umask_bits(self) -> int | None:
         return int(self.umask, 8) if self.umask else None
 
-    def group_id(self) -> int | None:
+    def group_id(self, file: str = "") -> int | None:
         """The group's number on this machine; None where none is named, and on Windows, which has no such groups.
 
-        Raises `InputError` for a group that is not known here, or that this user may not give its files to.
+        ``file`` is the site file's name, for the error. Raises `InputError` for a group that is not known here, or that
+        this user may not give its files to.
         """
         if not self.group or sys.platform == "win32":
             return None
@@ -101,9 +102,11 @@ class Output:
         try:
             number = grp.getgrnam(self.group).gr_gid
         except KeyError:
-            raise _refusal(f"this machine has no group '{self.group}', which results are to belong to", "") from None
+            raise _refusal(f"this machine has no group '{self.group}', which results are to belong to", file) from None
         if os.geteuid() != 0 and number not in (os.getegid(), *os.getgroups()):
-            raise _refusal(f"the server's user is not in the group '{self.group}', which results are to belong to", "")
+            raise _refusal(
+                f"the server's user is not in the group '{self.group}', which results are to belong to", file
+            )
         return number
 
 

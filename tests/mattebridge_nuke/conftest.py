@@ -52,3 +52,11 @@ def server(shared_server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> Local
         monkeypatch.setenv(name, text)
     monkeypatch.delenv("OCIO", raising=False)
     return shared_server
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Path:
+    """The folder that the model `gated` looks into: a frame waits for a file of its number, or for ``open``."""
+    folder = tmp_path / "gate"
+    folder.mkdir()
+    return folder

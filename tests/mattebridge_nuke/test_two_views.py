@@ -81,10 +81,8 @@ def test_both_views_are_made_under_one_plan(
 
 
 def test_cancel_reaches_a_plan_that_waits_for_another_job(
-    fake: FakeNuke, server: LocalServer, shot: Shot, tmp_path: Path
+    fake: FakeNuke, server: LocalServer, shot: Shot, gate: Path
 ) -> None:
-    gate = tmp_path / "gate"
-    gate.mkdir()
     other = Artist(fake, shot.script(fake))
     other.choose_model("gated", gate=gate.as_posix())
     busy = other.begin("matte_range")

@@ -118,10 +118,8 @@ def test_one_changed_file_above_a_rendered_input_renders_one_frame(artist: Artis
     assert artist.value("version_name") == "v002"
 
 
-def test_an_incomplete_version_is_not_shown_and_the_old_one_stays(artist: Artist, shot: Shot, tmp_path: Path) -> None:
+def test_an_incomplete_version_is_not_shown_and_the_old_one_stays(artist: Artist, shot: Shot, gate: Path) -> None:
     artist.press("matte_range")
-    gate = tmp_path / "gate"
-    gate.mkdir()
     (gate / "1001").touch()
     artist.set(p_gated__gain=0.5, p_gated__gate=gate.as_posix())
     run = artist.begin("matte_range")
@@ -133,10 +131,8 @@ def test_an_incomplete_version_is_not_shown_and_the_old_one_stays(artist: Artist
     assert "/v001/" in artist.value("alpha_path")
 
 
-def test_preview_partial_switches_while_the_rest_is_made(artist: Artist, tmp_path: Path) -> None:
+def test_preview_partial_switches_while_the_rest_is_made(artist: Artist, gate: Path) -> None:
     artist.press("matte_range")
-    gate = tmp_path / "gate"
-    gate.mkdir()
     artist.set(preview_partial=True, p_gated__gain=0.5, p_gated__gate=gate.as_posix())
     run = artist.begin("matte_range")
     steps = artist.undo_names()
@@ -231,14 +227,12 @@ def test_undo_takes_menu_and_label_back_too(artist: Artist) -> None:
     assert label_of(artist.node) == ["MatteBridge1", "v002"]
 
 
-def test_frames_that_nobody_confirmed_are_not_there(artist: Artist, shot: Shot, tmp_path: Path) -> None:
+def test_frames_that_nobody_confirmed_are_not_there(artist: Artist, shot: Shot, tmp_path: Path, gate: Path) -> None:
     """A Nuke that died in a job leaves frames of the version before under the new version's name."""
     import mattebridge_nuke
     from mattebridge_nuke import farm, render_check
 
     artist.press("matte_range")
-    gate = tmp_path / "gate"
-    gate.mkdir()
     artist.set(p_gated__gain=0.5, p_gated__gate=gate.as_posix())
     run = artist.begin("matte_range")
     artist.until(lambda: any(path.name == "MatteBridge1.1012.exr" for path in folder(shot, "v002").glob("*.exr")))
@@ -279,13 +273,11 @@ def test_a_version_is_unsure_before_its_first_carried_frame(
     assert not any(one.unsure for one in versions.on_disk(str(folder(shot, "v002").parent)))
 
 
-def test_a_copied_node_keeps_its_matte_until_its_own_is_complete(artist: Artist, shot: Shot, tmp_path: Path) -> None:
+def test_a_copied_node_keeps_its_matte_until_its_own_is_complete(artist: Artist, shot: Shot, gate: Path) -> None:
     artist.press("matte_range")
     fake, old = artist.fake, artist.value("alpha_path")
     copy = Artist(fake, fake.module.nodes.MatteBridge(inputs=[artist.node.input(0), artist.node.input(1)]))
     copy.set(**{name: artist.value(name) for name in ("alpha_path", "has_matte", "result_last", "version_name")})
-    gate = tmp_path / "gate"
-    gate.mkdir()
     (gate / "1001").touch()
     copy.choose_model("gated", gain=0.5, gate=gate.as_posix())
     fake.press(copy.node, "reload")
@@ -300,11 +292,7 @@ def test_a_copied_node_keeps_its_matte_until_its_own_is_complete(artist: Artist,
     assert "/MatteBridge2/v001/" in copy.value("alpha_path")
 
 
-def test_an_input_that_changes_while_it_is_matted_is_stale_at_the_end(
-    artist: Artist, shot: Shot, tmp_path: Path
-) -> None:
-    gate = tmp_path / "gate"
-    gate.mkdir()
+def test_an_input_that_changes_while_it_is_matted_is_stale_at_the_end(artist: Artist, shot: Shot, gate: Path) -> None:
     (gate / "1001").touch()
     artist.set(p_gated__gate=gate.as_posix())
     run = artist.begin("matte_range")
@@ -318,10 +306,8 @@ def test_an_input_that_changes_while_it_is_matted_is_stale_at_the_end(
     assert artist.value("node_label") == "v002  12 frames"
 
 
-def test_inputs_that_another_nuke_renders_over_are_no_matte(artist: Artist, shot: Shot, tmp_path: Path) -> None:
+def test_inputs_that_another_nuke_renders_over_are_no_matte(artist: Artist, shot: Shot, gate: Path) -> None:
     """Two scripts of one folder, each with a node of the default name."""
-    gate = tmp_path / "gate"
-    gate.mkdir()
     (gate / "1001").touch()
     artist.set(always_render=True, p_gated__gate=gate.as_posix())
     run = artist.begin("matte_range")

@@ -126,10 +126,8 @@ def test_what_was_rendered_is_sent_where_the_server_does_not_see_it(
 
 
 def test_a_server_killed_half_way_and_started_again_finishes_the_job(
-    fake: FakeNuke, own_server: LocalServer, shot: Shot, tmp_path: Path
+    fake: FakeNuke, own_server: LocalServer, shot: Shot, gate: Path
 ) -> None:
-    gate = tmp_path / "gate"
-    gate.mkdir()
     artist = Artist(fake, shot.script(fake))
     artist.choose_model("gated", gate=gate.as_posix())
     for frame in (1001, 1002):
@@ -146,11 +144,9 @@ def test_a_server_killed_half_way_and_started_again_finishes_the_job(
 
 
 def test_a_server_that_stays_away_ends_the_run_and_keeps_its_frames(
-    fake: FakeNuke, own_server: LocalServer, shot: Shot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fake: FakeNuke, own_server: LocalServer, shot: Shot, gate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MATTEBRIDGE_LOST_TIMEOUT", "1.5")
-    gate = tmp_path / "gate"
-    gate.mkdir()
     (gate / "1001").touch()
     artist = Artist(fake, shot.script(fake))
     artist.choose_model("gated", gate=gate.as_posix())
@@ -168,11 +164,9 @@ def test_a_server_that_stays_away_ends_the_run_and_keeps_its_frames(
 
 
 def test_cancel_does_not_wait_for_a_server_that_is_away(
-    fake: FakeNuke, own_server: LocalServer, shot: Shot, tmp_path: Path
+    fake: FakeNuke, own_server: LocalServer, shot: Shot, gate: Path
 ) -> None:
     """The artist's patience is shorter than the minute that a server has to come back."""
-    gate = tmp_path / "gate"
-    gate.mkdir()
     artist = Artist(fake, shot.script(fake))
     artist.choose_model("gated", gate=gate.as_posix())
     run = artist.begin("matte_range")

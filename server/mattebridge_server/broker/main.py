@@ -134,7 +134,7 @@ def configure(args: Arguments, settings: Settings) -> Config:
     site_file = args.site or settings.site_file
     site_text = find_site(site_file, {})
     site = Site.parse(site_text, site_file)
-    site.output.group_id()  # refused here, and not by every engine
+    site.output.group_id(site_file)  # refused here, and not by every engine
     roots = tuple(str(Path(root).resolve()) for root in args.root)
     if roots:
         site = replace(site, roots=roots)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+from pathlib import Path
 from typing import BinaryIO
 
 _INT = struct.Struct("<i")
@@ -39,6 +40,22 @@ def is_complete(path: str, first_row: int, rows: int) -> bool:
         return False
     finally:
         os.close(handle)
+
+
+def is_cut_off(path: str) -> bool:
+    """Whether the scan-line EXR at ``path``, one of our own, ends anywhere else than its last chunk does.
+
+    A copy that was cut off still has its header. This reads two places of a file that may lie on a share, and not all
+    of it as `is_complete` does. One that cannot be read counts as cut off.
+    """
+    try:
+        with Path(path).open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            table = _end_of_header(content)
+            chunks = (_OFFSET.unpack_from(content, table)[0] - table) // _OFFSET.size
+            last = _OFFSET.unpack_from(content, table + (chunks - 1) * _OFFSET.size)[0]
+            return bool(last + _CHUNK.size + _CHUNK.unpack_from(content, last)[1] != len(content))
+    except (OSError, OverflowError, ValueError, struct.error):
+        return True
 
 
 def lists_at_most(stream: BinaryIO, attributes: int) -> bool:

@@ -15,12 +15,12 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mattebridge.errors import InputError, OutputExists, OutputFailed
+from mattebridge.errors import OutputExists, OutputFailed
 from mattebridge.frames import FrameSet
 from mattebridge.sequence import Sequence
 
-from ..media import OWN_PREFIX, make_folder, read_attributes, read_header, share
-from ..media.exr_check import is_complete
+from ..media import OWN_PREFIX, make_folder, read_attributes, share
+from ..media.exr_check import is_cut_off
 from .inputs import WRITE_ROLES, ShotInputs, check_names, exists
 
 KEY_ATTRIBUTE, SHOT_ATTRIBUTE, FILL_ATTRIBUTE = "key", "shot", "fillModel"
@@ -152,18 +152,9 @@ def _examine(
         foreign = [p for p in wrong if p not in mine]
         if foreign:
             stale.append((frame, foreign[0]))
-        elif not wrong and len(present) == len(found) and all(_is_whole(p, frame) for p in present.values()):
+        elif not wrong and len(present) == len(found) and not any(is_cut_off(str(path)) for path in present.values()):
             fresh.append(frame)
     return fresh, stale
-
-
-def _is_whole(path: Path, frame: int) -> bool:
-    """Whether one of our results has all its pixels: a copy that was cut off still has a header with the right key."""
-    try:
-        window = read_header(str(path), frame=frame).data_window
-        return is_complete(str(path), window.y, window.height)
-    except (InputError, OSError):
-        return False
 
 
 def _existing(inputs: ShotInputs, role: str, frame: int) -> Path | None:
