@@ -128,17 +128,17 @@ def gather_evidence(plate: Float32, band: Band) -> Evidence:
     textures = _textures(crop)
     distance, gap_distance, gap = _gaps(crop, inner, textures[0])
     weight = _background_weight(crop, distance, gap_distance, gap)
-    mix, doubt, misfit = _project(crop, _Colours(foreground, _background(crop, weight), *textures))
+    mix, _ = _project(crop, _Colours(foreground, _background(crop, weight), *textures))
     # Once more, with colours from the pixels that turned out to be wholly on one side.
     weight = crop.band.by_rows(_wholly_background, weight, crop.beyond, mix)
     inner = crop.band.by_rows(_wholly_foreground, inner, mix)
     foreground = crop.grid.mean(crop.plate, inner, crop.scaled(6, 16, 40, 100))
     colours = _Colours(foreground, _background(crop, weight), *textures)
-    mix, doubt, misfit = _project(crop, colours)
+    mix, doubt = _project(crop, colours)
     coverage = crop.band.by_rows(lambda mix: np.clip(mix, 0, 1), mix)
     maps = {
         "away": crop.away, "mask": crop.band.calm(band.mask, 1.5), "mask_wide": crop.band.calm(band.mask, 9),
-        "mix": mix, "doubt": doubt, "misfit": misfit,
+        "mix": mix, "doubt": doubt, "misfit": _misfit(crop, colours, coverage),
         "distance": distance, "gap_distance": gap_distance, "gap": gap,
         "coverage": coverage, "coverage_2": crop.band.calm(coverage, 2),
     }  # fmt: skip
@@ -207,17 +207,28 @@ def _background(crop: _Crop, weight: Float32) -> Float32:
     return np.asarray(np.exp(stops) - np.float32(FLOOR), np.float32)
 
 
-def _project(crop: _Crop, colours: _Colours) -> tuple[Float32, Float32, Float32]:
-    """Unclipped coverage, its deviation, and the misfit in stops."""
+def _project(crop: _Crop, colours: _Colours) -> tuple[Float32, Float32]:
+    """Unclipped coverage, and its deviation."""
     sides = colours.foreground_texture, colours.background_texture, colours.foreground, colours.background
     precision = crop.band.by_rows(_precision, *sides)
     field = np.ascontiguousarray(np.dstack([colours.foreground, colours.background, precision]), np.float32)
-    mix, doubt, misfit = (np.zeros(crop.away.shape, np.float32) for _ in range(3))
+    mix, doubt = (np.zeros(crop.away.shape, np.float32) for _ in range(2))
     kernels.in_stripes(
         crop.band.threads, crop.grid.height, kernels.project,
-        crop.plate, field, crop.observed, crop.grid.step, np.float32(FLOOR), mix, doubt, misfit,
+        crop.plate, field, crop.observed, crop.grid.step, mix, doubt,
     )  # fmt: skip
-    return mix, doubt, misfit
+    return mix, doubt
+
+
+def _misfit(crop: _Crop, colours: _Colours, coverage: Float32) -> Float32:
+    """How far the two colours mixed by ``coverage`` lie from the plate, in stops."""
+    field = np.ascontiguousarray(np.dstack([colours.foreground, colours.background]), np.float32)
+    misfit = np.zeros(crop.away.shape, np.float32)
+    kernels.in_stripes(
+        crop.band.threads, crop.grid.height, kernels.compare,
+        crop.plate, field, crop.observed, crop.grid.step, np.float32(FLOOR), coverage, misfit,
+    )  # fmt: skip
+    return misfit
 
 
 def _precision(fore_texture: Float32, back_texture: Float32, foreground: Float32, background: Float32) -> Float32:

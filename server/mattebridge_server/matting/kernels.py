@@ -37,7 +37,7 @@ def _compiled(function: Callable[..., None]) -> Callable[..., None]:
 
 _part: Callable[..., Any] = nb.njit(nogil=True, fastmath=FAST)
 
-BLOCK = 64
+BLOCK = 256
 STRIPES = 16
 HALO_STRIPES = 4
 """Few, where rows at the ends of a stripe are computed twice."""
@@ -57,13 +57,17 @@ def in_stripes(
     The kernel may not share out work itself: it would wait for the threads that it occupies.
     """
     edges = [count * i // stripes for i in range(stripes + 1)]
-    spans = [(first, last) for first, last in pairwise(edges) if last > first]
-    if threads <= 1:
-        for first, last in spans:
+    spans = iter([(first, last) for first, last in pairwise(edges) if last > first])
+
+    def work() -> None:
+        for first, last in spans:  # one list for all: who is free takes the next
             kernel(first, last, *arguments)
-        return
-    for done in [_pool(threads).submit(kernel, first, last, *arguments) for first, last in spans]:
-        done.result()
+
+    others = [_pool(threads - 1).submit(work) for _ in range(threads - 1)] if threads > 1 else []
+    work()
+    for other in others:
+        if not other.cancel():
+            other.result()
 
 
 def by_rows(
@@ -141,11 +145,11 @@ def distance_from(first, last, samples, field, active, step, out):  # type: igno
 
 
 @_compiled
-def project(first, last, plate, field, active, step, floor, mix, doubt, misfit):  # type: ignore[no-untyped-def]
+def project(first, last, plate, field, active, step, mix, doubt):  # type: ignore[no-untyped-def]
     """Coverage of each pixel between the local colours, in linear light.
 
     ``field`` is coarse (.., 12): foreground, background, and the inverse covariance of what neither explains. Writes
-    the unclipped coverage, its standard deviation, and how far the mix lies from the pixel in stops.
+    the unclipped coverage and its standard deviation.
     """
     row, g = np.empty(field.shape[1:], np.float32), np.empty(12, np.float32)
     for y in range(first, last):
@@ -160,11 +164,21 @@ def project(first, last, plate, field, active, step, floor, mix, doubt, misfit):
             w2 = g[10] * d0 + g[11] * d1 + g[8] * d2
             precision = max(w0 * d0 + w1 * d1 + w2 * d2, np.float32(1e-9))
             p0, p1, p2 = plate[y, x, 0], plate[y, x, 1], plate[y, x, 2]
-            a = (w0 * (p0 - g[3]) + w1 * (p1 - g[4]) + w2 * (p2 - g[5])) / precision
-            mix[y, x] = a
+            mix[y, x] = (w0 * (p0 - g[3]) + w1 * (p1 - g[4]) + w2 * (p2 - g[5])) / precision
             doubt[y, x] = np.float32(1.0) / math.sqrt(precision)
-            a = min(max(a, np.float32(0.0)), np.float32(1.0))
-            worst = np.float32(1.0)
+
+
+@_compiled
+def compare(first, last, plate, field, active, step, floor, coverage, misfit):  # type: ignore[no-untyped-def]
+    """How far a mix of the local colours (a field as for `project`) by ``coverage`` lies from each pixel, in stops."""
+    row, g = np.empty(field.shape[1:], np.float32), np.empty(6, np.float32)
+    for y in range(first, last):
+        _row(field, y, step, row)
+        for x in range(plate.shape[1]):
+            if not active[y, x]:
+                continue
+            _along(row, x, step, 6, g)
+            a, worst = coverage[y, x], np.float32(1.0)
             for k in range(3):
                 there = max(plate[y, x, k], np.float32(0.0)) + floor
                 made = max(g[3 + k] + a * (g[k] - g[3 + k]), np.float32(0.0)) + floor
