@@ -32,7 +32,7 @@ from .messages import (
     Stop,
     Submit,
 )
-from .plan_file import agreed_plan
+from .plan_file import agreed_plan, with_request
 from .planes import Planes
 from .requests import PlanSource, check_key, check_request, make_request, plan_bytes, with_config_digest
 from .session import Answer, ClientSession, Emit, Ended, Instruction, Times, Transfer
@@ -181,11 +181,12 @@ class Client:
     def plan(self, *, key: Optional[str] = None, **fields: Any) -> dict[str, Any]:
         """Make the shot's plan and return it; blocks until it is made. Arguments as for `matte`, no ``out`` is needed.
 
-        Raises what `submit` and `Job.wait` raise.
+        It holds the request that it was made for (`plan_file`). Raises what `submit` and `Job.wait` raise.
         """
-        job = self.submit(make_request(**{**fields, "kind": "plan"}), key=key)
+        request = make_request(**{**fields, "kind": "plan"})
+        job = self.submit(request, key=key)
         job.wait()
-        plan: dict[str, Any] = json.loads(job.plan)
+        plan: dict[str, Any] = json.loads(with_request(job.plan, request))
         return plan
 
     def submit(

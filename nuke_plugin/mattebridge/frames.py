@@ -9,9 +9,11 @@ equal sets have one text, and a farm chunk parsed from text is the chunk that wa
 
 from __future__ import annotations
 
+import operator
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
+from numbers import Integral
 from typing import Union, overload
 
 from .errors import UsageError
@@ -28,8 +30,8 @@ class FrameSet:
     __slots__ = ("_frames",)
 
     def __init__(self, frames: Iterable[int] = ()) -> None:
-        """Raises `UsageError` beyond `MAX_FRAMES` frames or `MAX_NUMBER`."""
-        numbers = tuple(sorted(set(frames)))
+        """Any integers, numpy's too. Raises `UsageError` beyond `MAX_FRAMES` frames or `MAX_NUMBER`."""
+        numbers = tuple(sorted(set(map(operator.index, frames))))
         if len(numbers) > MAX_FRAMES:
             raise _absurd(f"{len(numbers)} frames")
         if numbers and max(-numbers[0], numbers[-1]) > MAX_NUMBER:
@@ -73,10 +75,11 @@ class FrameSet:
         return len(self._frames)
 
     def __contains__(self, frame: object) -> bool:
-        if not isinstance(frame, int):
+        if not isinstance(frame, Integral):
             return False
-        index = bisect_left(self._frames, frame)
-        return index < len(self._frames) and self._frames[index] == frame
+        number = int(frame)
+        index = bisect_left(self._frames, number)
+        return index < len(self._frames) and self._frames[index] == number
 
     @overload
     def __getitem__(self, index: int) -> int: ...

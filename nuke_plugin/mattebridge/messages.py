@@ -255,7 +255,7 @@ class Cancel:
 
 @dataclass(frozen=True)
 class Cancelling:
-    """S. Answers CANCEL at once; the terminal event follows. ``state`` is the job's state now."""
+    """S. Answers CANCEL at once; the terminal event of a job that runs follows. ``state`` is the job's state now."""
 
     request: int
     key: str

@@ -1,7 +1,7 @@
 """A plan's file: the plan, and beside it the request that it was made for, so that a farm needs no second file.
 
-The engine reads the plan's own fields and ignores ``request``; `mattebridge farm bundle` reads both. A plan that came
-without a request (`Client.plan` returns it bare) is as good a plan as any.
+The engine reads the plan's own fields and ignores ``request``; `mattebridge farm bundle` reads both. A plan without a
+request, as it came from the wire, is as good a plan as any.
 """
 
 from __future__ import annotations

@@ -41,15 +41,15 @@ _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 def make_request(**fields: Any) -> JobRequest:
     """A `JobRequest` from its fields as callers write them. Raises `UsageError` for an unknown or impossible one.
 
-    Paths may be relative or path objects, ``frames`` and ``shot`` a `FrameSet`, text or one number; without ``frames``
-    the whole ``shot`` is meant. For a config given as a path the digest is computed here.
+    Paths may be relative, path objects or bytes, ``frames`` and ``shot`` a `FrameSet`, text or one number; without
+    ``frames`` the whole ``shot`` is meant. For a config given as a path the digest is computed here.
     """
     known = {item.name for item in dataclasses.fields(JobRequest)}
     unknown = sorted(set(fields) - known)
     if unknown:
         raise UsageError(f"unknown: {', '.join(unknown)}", remedy=f"A job has: {', '.join(sorted(known))}.")
     given = {name: value for name, value in fields.items() if value is not None}
-    given.update({name: os.fspath(given[name]) for name in (*PATH_FIELDS, "config") if given.get(name)})
+    given.update({name: os.fsdecode(given[name]) for name in (*PATH_FIELDS, "config") if given.get(name)})
     if given.get("delivery") == "planes":
         given = {**PLANES_NAMES, **{name: value for name, value in given.items() if value != ""}}
     else:

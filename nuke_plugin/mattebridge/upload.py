@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import operator
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -61,12 +62,15 @@ def pictures_of_files(request: JobRequest) -> list[Picture]:
 
 
 def pictures_of_planes(given: Mapping[str, Mapping[int, Planes]], request: JobRequest) -> list[Picture]:
-    """Pictures for delivery ``planes``: role → frame → `Planes`. A lazy mapping is asked when its turn comes."""
+    """Pictures for delivery ``planes``: role → frame → `Planes`. A lazy mapping is asked when its turn comes.
+
+    Frames may be numpy's integers, which no message can carry.
+    """
     found = list(_config_pictures(request))
     for role, field in UPLOAD_ROLES.items():
         sequence = Sequence.parse(getattr(request, field) or f"{role}.####.planes")
         for frame, name in ((frame, Path(sequence.path(frame, request.view)).name) for frame in given.get(role, ())):
-            found.append(Picture(role, frame, name, _opener_of_planes(given[role], frame)))
+            found.append(Picture(role, operator.index(frame), name, _opener_of_planes(given[role], frame)))
     return found
 
 

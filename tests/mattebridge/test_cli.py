@@ -236,6 +236,7 @@ def test_detach_prints_the_key_and_jobs_can_follow_it(server, story, capsys):
     status, out, _ = run(capsys, *MATTE, "--detach")
     key = out.strip()
     assert status == 0 and key in story.jobs
+    assert story.bodies[key].priority == "batch"  # an interactive job ends soon after the client that leaves it
     status, out, _ = run(capsys, *MATTE, "--detach", "--json")
     assert status == 0 and json.loads(out)["event"] == "ACCEPTED" and json.loads(out)["key"] in story.jobs
     status, out, err = run(capsys, "jobs", "--follow", key[:6], "--json")

@@ -2,6 +2,7 @@
 
 import time
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -120,3 +121,9 @@ def test_indexing_and_ends():
     assert repr(frames) == "FrameSet('1001-1010x3')"
     with pytest.raises(UsageError):
         list(frames.chunks(0))
+
+
+def test_numpys_integers_are_frames():
+    frames = FrameSet(np.arange(1001, 1004))
+    assert np.int64(1002) in frames and np.int64(7) not in frames
+    assert {type(frame) for frame in frames} == {int}

@@ -5,6 +5,7 @@ import dataclasses
 import os
 import stat
 
+import numpy as np
 import pytest
 from small_server import SmallServer, Story, shot_events, wait_until
 
@@ -222,6 +223,15 @@ def test_arrays_go_up_and_come_back_as_planes(connected, story):
     job = client.matte(planes={"plate": plate, "mask": mask}, on_result=lambda *result: taken.append(result[:2]))
     job.wait(timeout_s=20)
     assert taken == [("alpha", 1), ("alpha", 2)] and job.results == {}
+
+
+def test_numpys_frame_numbers_go_up_and_the_client_lives_on(connected, story):
+    client, _ = connected
+    story.events_for = lambda key, job: shot_events(key, [1])
+    plate, mask = {np.int64(1): Planes(bytes(24), 2, 2, 3)}, {np.int64(1): Planes(bytes(8), 2, 2, 1)}
+    job = client.matte(planes={"plate": plate, "mask": mask})
+    assert job.wait(timeout_s=20).written == 1
+    assert client.status().boot_id
 
 
 class NotThere(dict):

@@ -104,3 +104,8 @@ def test_a_path_that_climbs_leads_where_the_disk_leads_it(tmp_path, monkeypatch)
     assert made.plate == str(here / "elsewhere/p.####.exr"), "links are followed, as an open would"
     assert made.mask == str(here / "shot/linked/m.####.exr"), "a link that is not climbed out of keeps its name"
     assert made.out == str(here / "shot/out/a.####.exr")
+
+
+def test_a_path_may_be_bytes(tmp_path):
+    plate = tmp_path / "plate.####.exr"
+    assert make_request(plate=bytes(plate), out="/alpha.####.exr").plate == str(plate)

@@ -14,7 +14,8 @@ from mattebridge import messages as m
 from mattebridge.errors import UsageError
 from mattebridge.planes import Planes
 from mattebridge_server.broker import metrics
-from mattebridge_server.broker.desk import Desk
+from mattebridge_server.broker.config import Config
+from mattebridge_server.broker.desk import About, Desk
 from mattebridge_server.broker.jobs import ENDED
 
 PAGE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
@@ -144,3 +145,11 @@ def test_states_of_the_tables_are_those_of_the_code(section, module):
     states = {word for row in cells for cell in (row[0], row[2]) for word in re.split(r"[ ,]+", cell) if word}
     written = {"offline", "greeting", "ready", "refused", "new", "waiting", "attached", "ended"}
     assert states - {"any", "same"} == {name for name in written if f'"{name}"' in inspect.getsource(module)}
+
+
+def test_how_long_a_job_stays_that_nobody_follows_is_as_the_server_has_it():
+    rule = r"cancelled after\s(\d+) s.*cancelled after\s(\d+) s.*kept for (\d+) days.*newest (\d+)"
+    told = re.search(rule, PAGE, re.S)
+    assert told is not None
+    leases = (Config.lease_s, About.upload_lease_s, Config.keep_s / 86400, Config.keep_jobs)
+    assert tuple(map(float, told.groups())) == leases and About.lease_s == Config.lease_s

@@ -51,7 +51,7 @@ def add_parser(subparsers: Any) -> None:
     add_output_flags(matte)
     matte.add_argument("--plan", default=None, metavar="FILE", help="obey a plan made by `mattebridge plan`")
     add_connection_flags(matte, local=True)
-    matte.add_argument("--detach", action="store_true", help="submit, print the key and leave")
+    matte.add_argument("--detach", action="store_true", help="submit as a batch job, print the key and leave")
     matte.add_argument("--json", action="store_true", help="events as JSON lines on standard output, nothing else")
     plan = subparsers.add_parser("plan", help="freeze a shot's plan", formatter_class=raw, epilog=PLAN_EXAMPLES)
     add_job_flags(plan)
@@ -138,6 +138,8 @@ def _run_there(
     with Client.connect(settings=settings) as client:
         if args.detach and request.delivery != "files":
             raise UsageError("--detach needs --delivery files: otherwise this process carries the pixels")
+        if args.detach:  # an interactive job would end soon after this process
+            request = dataclasses.replace(request, priority="batch")
         job = client.submit(request, plan, args.key)
         if args.detach:
             print(json.dumps({"event": "ACCEPTED", "key": job.key}) if args.json else job.key)

@@ -172,3 +172,18 @@ def test_equal_bodies_have_equal_bytes_whatever_the_order_of_their_maps():
     assert encode_request(one) == encode_request(two)
     assert decode_request(encode_request(one)) == one
     assert encode_request(one) != encode_request(m.JobRequest("p", params={"a": 1, "b": 3}))
+
+
+def test_equal_bodies_have_equal_bytes_with_defaults_left_out_or_said_and_in_any_order():
+    body = m.JobRequest("p", "m", "o", frames="1001", prompts=(m.PromptInfo(1001, box=(0.0, 0.0, 1.0, 1.0)),))
+    brief = {
+        "prompts": [{"box": [0, 0, 1, 1], "frame": 1001}],
+        "frames": "1001",
+        "out": "o",
+        "mask": "m",
+        "plate": "p",
+    }
+    submit = {"request": 1, "key": "k", "boot_id": "b", "job": brief}
+    received = decode([b"SUBMIT", msgpack.packb(submit)]).message.job
+    assert received == body
+    assert encode_request(received) == encode_request(body)

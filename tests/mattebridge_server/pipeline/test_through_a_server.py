@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from mattebridge import Client
+from mattebridge.errors import PlanError
 from mattebridge.planes import Planes
 from mattebridge_server.demo.scenes import make_shot
 from mattebridge_server.media import read_plate, write_alpha, write_rgb
@@ -94,7 +95,11 @@ def test_with_a_config_that_came_by_content_the_files_are_the_same(
 
 
 def test_a_plan_comes_back_the_same_with_and_without_a_server(client: Client, by_files: SmallShot) -> None:
-    planned = client.plan(**asked(by_files, "plan"))
+    fields = asked(by_files, "plan")
+    planned = client.plan(**fields)
+    with pytest.raises(PlanError, match="plate space"):  # it says what it was made for
+        client.matte(plan=planned, **{**fields, "plate_space": "ACES2065-1"})
+    assert planned.pop("request")["plate"] == fields["plate"]
     done = by_files.run("plan/a.####.exr", model="edge", kind="plan")
     assert json.loads(str(done.facts["plan"])) == planned
     assert "plan" not in by_files.events[-1].facts, "events stay small"
