@@ -311,3 +311,21 @@ def test_a_key_that_was_forgotten_at_a_start_can_be_used_again(broker, steps):
     client = broker.again().client()
     assert not client.submit("a", params={"steps": str(steps)}).existing
     assert isinstance(client.end_of("a"), m.Done)
+
+
+def test_a_damaged_journal_is_named_and_nobody_is_told_of_a_server(broker, steps, folder):
+    (steps / "go-all").touch()
+    broker.start()
+    client = broker.client()
+    for number in range(40):
+        client.submit(f"job-{number}", params={"steps": str(steps)})
+        client.end_of(f"job-{number}")
+    assert broker.stop() == 0
+    (path,) = (folder / "s").glob("*/journal.sqlite3")
+    data = bytearray(path.read_bytes())
+    data[8192:] = b"\xa5" * (len(data) - 8192)
+    path.write_bytes(data)
+    out, text = broker.start(wait=False).process.communicate(timeout=40)
+    assert broker.process.returncode == 4
+    assert "the journal is damaged" in text and str(path) in text and "Traceback" not in text
+    assert "listens on" not in out

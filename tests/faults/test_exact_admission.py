@@ -1,6 +1,9 @@
 """Promise 4. A full queue says BUSY, with its depth and when to come back; the limit is exact, also for each client."""
 
+import resource
+
 import psutil
+import pytest
 from fault_bench import request
 
 from mattebridge import messages as m
@@ -19,6 +22,24 @@ def test_of_200_submits_at_once_exactly_16_are_taken(broker, steps):
     assert (len(taken), len(busy)) == (16, 184)
     assert all(answer.depth == answer.limit == 16 and answer.retry_after_s > 0 for answer in busy)
     assert len(broker.client().status().jobs) == 16
+
+
+@pytest.fixture
+def few_files():
+    """A process that is started now may have 128 files open, and may raise that limit itself."""
+    usual, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, most))
+    yield lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (usual, most))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (usual, most))
+
+
+def test_more_clients_than_files_are_usually_allowed_are_all_served(broker, few_files):
+    broker.start()
+    few_files()
+    clients = [broker.client(hello=False) for _ in range(200)]
+    for number, client in enumerate(clients):
+        client.hello(pid=1000 + number)
+    assert len(clients[0].status().engines) == 1
 
 
 def test_a_busy_answer_stores_nothing_and_the_same_key_is_taken_later(broker, steps):

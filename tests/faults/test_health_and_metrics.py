@@ -1,7 +1,10 @@
 """Promise 20. Seen from outside: whether the server lives and takes jobs, what it did; every typed error is counted."""
 
 import json
+import resource
+import socket
 
+import psutil
 from fault_bench import free_port, until
 from real_shot import REAL
 
@@ -93,6 +96,23 @@ def test_what_an_engine_writes_is_in_the_log_as_json_too(broker):
     until(lambda: "Traceback" in broker.log())
     lines = [json.loads(line) for line in broker.log().splitlines()]
     assert {line["device"] for line in lines if "Traceback" in line["message"]} == {"engine cuda:99"}
+
+
+def test_what_breaks_in_the_loop_is_in_the_log_as_json_too(broker):
+    """No file is left for a scraper's connection, which asyncio tells under its own name."""
+    broker.start(metrics_port=free_port())
+    until(lambda: broker.page("/ready")[0] == 200)
+    usual = resource.prlimit(broker.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(broker.pid, resource.RLIMIT_NOFILE, (psutil.Process(broker.pid).num_fds(), usual[1]))
+    place = ("127.0.0.1", broker.orders["args"]["metrics_port"])
+    scrapers = [socket.create_connection(place) for _ in range(10)]
+    until(lambda: "Too many open files" in broker.log())
+    resource.prlimit(broker.pid, resource.RLIMIT_NOFILE, usual)
+    for scraper in scrapers:
+        scraper.close()
+    lines = [json.loads(line) for line in broker.log().splitlines()]
+    assert {line["logger"] for line in lines if "Too many open files" in line.get("exception", "")} == {"asyncio"}
+    until(lambda: broker.page("/ready")[0] == 200)
 
 
 def test_a_hung_disk_costs_the_helper_and_not_the_server(broker):

@@ -191,6 +191,17 @@ def test_a_second_server_says_who_runs_where_and_leaves_the_first_alone(broker, 
     client.status()
 
 
+def test_servers_with_runtime_folders_of_their_own_do_not_share_a_journal(broker, folder):
+    broker.start()
+    client, first, orders = broker.client(), broker.process, broker.orders
+    broker.environment["MATTEBRIDGE_RUNTIME"] = str(folder / "r2")
+    status, text = start_fails(broker)
+    broker.process, broker.orders = first, orders
+    assert status == 7
+    assert f"process {broker.pid}" in text and "journal.sqlite3" in text and "--state-dir" in text
+    client.status()
+
+
 def test_nothing_in_the_server_unpickles():
     import ast
     from pathlib import Path

@@ -8,15 +8,20 @@ thread-safe; one task calls it at a time.
 from __future__ import annotations
 
 import contextlib
+import os
+import socket
 import sqlite3
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from mattebridge.errors import EngineFailed, OutputFailed, Refused
 
 from ..crashpoints import reach
+from .lock import DYING_S, FileLock, Holder
 
 SCHEMA_VERSION = 1
 NETWORK_FILE_SYSTEMS = frozenset(
@@ -158,7 +163,7 @@ def forget_job(key: str) -> Sequence[Change]:
 
 
 class Journal:
-    """The open file. One broker at a time (it holds the broker's lock)."""
+    """The open file. One broker at a time: it holds the folder's lock until `close` or its end."""
 
     def __init__(self, folder: Path) -> None:
         kind = network_file_system(folder)
@@ -169,37 +174,67 @@ class Journal:
                 file=str(folder),
             )
         self.path = folder / "journal.sqlite3"
+        self._lock = FileLock(folder / "journal.lock")
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._lock.release)
+            try:
+                self._only_one()
+                with self.whole():
+                    self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+                    undo.callback(self._db.close)
+                    self._prepare()
+            except (sqlite3.OperationalError, OSError) as error:
+                raise self._unwritable(error) from error
+            undo.pop_all()
+
+    def _only_one(self) -> None:
+        """Take the folder: two servers with runtime folders of their own would both run the jobs of one journal."""
         try:
-            self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
-            self._prepare()
-        except sqlite3.OperationalError as error:
-            raise self._unwritable(error) from error
-        except sqlite3.DatabaseError as error:
-            raise EngineFailed(
-                f"the journal cannot be opened: {error}",
-                remedy="Move the file away; the server then starts with an empty queue.",
+            self._lock.acquire(Holder(os.getpid(), socket.gethostname()), DYING_S)
+        except Refused:
+            raise Refused(
+                f"another server keeps its journal here: {self._lock.holder()}",
+                remedy="Stop that one, or name another folder: --state-dir DIR or MATTEBRIDGE_STATE.",
                 file=str(self.path),
-            ) from error
+            ) from None
 
     def _prepare(self) -> None:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
         if self._db.execute("SELECT name FROM sqlite_master WHERE name='meta'").fetchone() is None:
             self._db.executescript(f"BEGIN; {_SCHEMA} INSERT INTO meta VALUES ('schema', '{SCHEMA_VERSION}'); COMMIT;")
-        (found,) = self._db.execute("SELECT value FROM meta WHERE name='schema'").fetchone()
-        if int(found) != SCHEMA_VERSION:
-            self._db.close()
+        (found,) = self._db.execute("SELECT value FROM meta WHERE name='schema'").fetchone() or ("unknown",)
+        if found != str(SCHEMA_VERSION):
             raise Refused(
                 f"the journal has schema {found}, this version writes {SCHEMA_VERSION}",
                 remedy="Use the version that wrote it, or move the file away to start with an empty queue.",
                 file=str(self.path),
             )
 
+    @contextlib.contextmanager
+    def whole(self) -> Iterator[None]:
+        """For the time in which the journal is read and understood. Raises `EngineFailed` where it is damaged."""
+        try:
+            yield
+        except (sqlite3.DatabaseError, msgspec.MsgspecError, ValueError) as error:
+            if isinstance(error, sqlite3.DatabaseError) and type(error) is not sqlite3.DatabaseError:
+                raise  # SQLite says something else than that the file is malformed
+            raise EngineFailed(
+                f"the journal is damaged: {error}",
+                remedy="Move the file away; the server then starts with an empty queue.",
+                file=str(self.path),
+            ) from error
+
     def commit(self, changes: Iterable[Change]) -> None:
         """Apply all changes, or none, and return when they are on the disk.
 
-        Raises `OutputFailed` where the disk refuses (full, read-only, failing); the same changes may be tried again.
+        Raises `OutputFailed` where the disk refuses (full, read-only, failing): the same changes may be tried again.
+        Raises `EngineFailed` where the journal is damaged.
         """
+        with self.whole():
+            self._commit(changes)
+
+    def _commit(self, changes: Iterable[Change]) -> None:
         try:
             self._db.execute("BEGIN IMMEDIATE")
             for change in changes:
@@ -207,14 +242,14 @@ class Journal:
             reach("journal-before-commit")
             self._db.execute("COMMIT")
         except BaseException as error:
-            with contextlib.suppress(sqlite3.OperationalError):  # SQLite has rolled back by itself
+            with contextlib.suppress(sqlite3.DatabaseError):  # SQLite has rolled back by itself
                 self._db.execute("ROLLBACK")
             if isinstance(error, sqlite3.OperationalError):
                 raise self._unwritable(error) from error
             raise
         reach("journal-after-commit")
 
-    def _unwritable(self, error: sqlite3.OperationalError) -> OutputFailed:
+    def _unwritable(self, error: sqlite3.OperationalError | OSError) -> OutputFailed:
         return OutputFailed(
             f"the server's journal cannot be written: {error}",
             remedy="Free space on its disk, or name a folder on another one: --state-dir DIR or MATTEBRIDGE_STATE.",
@@ -256,6 +291,7 @@ class Journal:
 
     def close(self) -> None:
         self._db.close()
+        self._lock.release()
 
 
 _JOB_COLUMNS = ", ".join(JobRow.__dataclass_fields__)

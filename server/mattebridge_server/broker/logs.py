@@ -36,7 +36,8 @@ def set_up_logging(log_file: Path) -> None:
         log_file, maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8"
     )
     handler.setFormatter(JsonLines())
-    root = logging.getLogger("mattebridge")
-    root.handlers[:] = [handler]
-    root.setLevel(logging.INFO)
-    root.propagate = False
+    for name in ("mattebridge", "asyncio"):  # the loop tells of what broke in it under its own name
+        root = logging.getLogger(name)
+        root.handlers[:] = [handler]
+        root.setLevel(logging.INFO)
+        root.propagate = False

@@ -44,6 +44,9 @@ log = logging.getLogger("mattebridge.broker")
 SWITCH_S = 0.0005
 """How long a thread may keep Python to itself: a commit of many statements otherwise waits 5 ms for each under load."""
 
+OPEN_FILES = 65536
+"""How many files and connections this process may have open, where the system lets it; 1024 are the usual limit."""
+
 
 @dataclass(frozen=True)
 class Arguments:
@@ -94,6 +97,7 @@ def run(args: argparse.Namespace, adjust: Callable[[Config], Config] = lambda co
         _only_one(lock, holder)
     watch = Watch(owner, starter)
     sys.setswitchinterval(SWITCH_S)
+    _allow_open_files()
     try:
         with _folders_can_be_used():
             config = adjust(configure(arguments, settings))
@@ -103,6 +107,22 @@ def run(args: argparse.Namespace, adjust: Callable[[Config], Config] = lambda co
     finally:
         watch.end()
         lock.release()
+
+
+def _allow_open_files() -> None:
+    """Raise this process's limit of open files as far as the system lets it: every connection is one.
+
+    libzmq ends the process when an ipc client connects and no more files can be opened.
+    """
+    if sys.platform == "win32":
+        return
+    import resource
+
+    usual, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if most == resource.RLIM_INFINITY else min(OPEN_FILES, most)
+    if usual != resource.RLIM_INFINITY and usual < wanted:
+        with contextlib.suppress(ValueError, OSError):  # macOS names a limit that it does not give
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def _only_one(lock: FileLock, holder: Holder) -> None:
@@ -181,6 +201,7 @@ async def _serve(config: Config, settings: Settings, lock: FileLock, holder: Hol
         endpoints = await service.bind()
     except (zmq.ZMQError, OSError) as error:
         raise UsageError(f"cannot listen: {error}", remedy="Choose another --bind or --metrics-port.") from error
+    service.recover()
     lock.describe(replace(holder, endpoint=endpoints[0]))
     server_key = "" if endpoints[0].startswith("ipc://") else config.keys.public
     rendezvous.write(

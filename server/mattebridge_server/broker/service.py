@@ -50,7 +50,7 @@ REPLAY_ROWS = 500
 
 
 class Service:
-    """One broker from start to drained. Make it and `run` it inside a running loop. ``heard`` is told of messages."""
+    """One broker from start to drained: `bind`, `recover`, `run`, in a running loop. ``heard`` is told of messages."""
 
     def __init__(self, config: Config, heard: Callable[[], None]) -> None:
         self.config = config
@@ -101,9 +101,13 @@ class Service:
             self.endpoints.append(self.sockets.bind(endpoint, keys))
         return self.endpoints
 
+    def recover(self) -> None:
+        """Bring back what the journal has, before anybody is told of this server. Raises `EngineFailed`: damaged."""
+        with self.journal.whole():
+            recover(self.loop.time(), self.config, self.journal, self.book, self.floor, self.spool)
+
     async def run(self) -> None:
         """Serve until told to stop and drained. Raises what broke the loop, after the children are gone."""
-        recover(self.loop.time(), self.config, self.journal, self.book, self.floor, self.spool)
         self.sockets.listen()
         self.helper.warm()
         for work in (self._flush_forever(), self._tick_forever(), self._prune_forever()):
@@ -328,4 +332,5 @@ class Service:
 
 
 def _rows(journal: Journal, key: str, after: int, upto: int) -> list[Any]:
-    return list(journal.events(key, after, upto))
+    with journal.whole():
+        return list(journal.events(key, after, upto))

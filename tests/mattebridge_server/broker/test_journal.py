@@ -117,7 +117,36 @@ def test_another_schema_is_refused(tmp_path):
 
 def test_a_file_that_is_no_journal_is_a_typed_error(tmp_path):
     (tmp_path / "journal.sqlite3").write_bytes(b"this is not a database, whatever it is" * 100)
-    with pytest.raises(EngineFailed, match="cannot be opened"):
+    with pytest.raises(EngineFailed, match="not a database"):
+        j.Journal(tmp_path)
+
+
+def test_damage_that_shows_when_it_is_read_or_written_names_the_file(tmp_path):
+    opened = j.Journal(tmp_path)
+    opened.commit([job(str(number), number) for number in range(200)])
+    opened.close()
+    path = tmp_path / "journal.sqlite3"
+    data = bytearray(path.read_bytes())
+    data[8192:] = b"\xa5" * (len(data) - 8192)
+    path.write_bytes(data)
+    opened = j.Journal(tmp_path)
+    for use in (opened.unfinished, lambda: opened.commit([job("new", 1000)])):
+        with pytest.raises(EngineFailed, match="damaged") as caught, opened.whole():
+            use()
+        assert caught.value.file == str(path)
+    opened.close()
+
+
+def test_a_journal_that_does_not_say_its_schema_is_refused(tmp_path):
+    opened = j.Journal(tmp_path)
+    opened.commit([j.Change("DELETE FROM meta", ())])
+    opened.close()
+    with pytest.raises(Refused, match="schema unknown"):
+        j.Journal(tmp_path)
+
+
+def test_one_server_at_a_time_keeps_a_journal(journal, tmp_path):
+    with pytest.raises(Refused, match=f"another server keeps its journal here: process {os.getpid()}"):
         j.Journal(tmp_path)
 
 
