@@ -29,6 +29,9 @@ FAR = 1.8
 """The background is learned out to this many times the reach: there the mask's object is taken to be absent."""
 DEEP = 2.5
 """The foreground is learned in to this many times the depth."""
+WIDEST_FEATHER, FAINTEST, SPECK, JOINED = 200.0, 0.1, 11.0, 140.0
+"""Over how many pixels the widest feather falls from one half to nothing; coverage that is more than a codec's noise;
+the width of what is no speck; and how far a faint feature goes on from where it is plain."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +87,26 @@ class Band:
 
     @cached_property
     def open(self) -> NDArray[np.bool_]:
-        """Pixels whose alpha is decided; all others keep the mask. A soft mask opens wherever it is soft."""
+        """Pixels whose alpha is decided; all others keep the mask. A soft mask opens wherever it is soft, but not
+        where it is `faint`."""
         near = (self.distance > -self.depth) & (self.distance < self.reach)
-        return np.asarray(near | self._soft, np.bool_)
+        return np.asarray((near | self._soft) & ~self.faint, np.bool_)
+
+    @cached_property
+    def faint(self) -> NDArray[np.bool_]:
+        """What the mask draws below one half and no feather explains: an arm in fast motion, smoke, a far soft shape.
+
+        No pixel of it is seen alone, so that the plate cannot say what belongs to it: it keeps the mask.
+        """
+        away = self.distance * np.float32(0.5 / (WIDEST_FEATHER * self.unit))
+        plain = (self.distance > 0) & (self.mask > np.maximum(0.5 - away, FAINTEST))
+        if plain.any():
+            # Not by `morphology`: this may be asked for on the threads that it would wait for.
+            plain = cv2.morphologyEx(plain.astype(np.uint8), cv2.MORPH_OPEN, disc(SPECK * self.unit)) > 0
+        if not plain.any():
+            return np.zeros(self.mask.shape, np.bool_)
+        apart = cv2.distanceTransform((~plain).astype(np.uint8), cv2.DIST_L2, 5)
+        return np.asarray(self._soft & (self.distance > 0) & (apart < JOINED * self.unit), np.bool_)
 
     @cached_property
     def _soft(self) -> NDArray[np.bool_]:

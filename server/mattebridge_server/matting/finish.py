@@ -34,11 +34,11 @@ SHARP, SOFT = -0.4, -0.5
 
 
 def attached(alpha: Float32, band: Band) -> Float32:
-    """``alpha`` (h, w) of the band's crop without the islands that no strand joins to the mask."""
+    """``alpha`` (h, w) of the band's crop without the islands that no strand joins to what the mask draws."""
     seen = band.morphology(cv2.MORPH_DILATE, (alpha > VISIBLE).astype(np.uint8), LEAP)
     count, labels = cv2.connectedComponents(seen, connectivity=8)
     kept = np.zeros(count, np.bool_)
-    kept[labels[band.mask > 0.5]] = True
+    kept[labels[(band.mask > 0.5) | band.faint]] = True
     kept[0] = True
     return band.by_rows(lambda alpha, labels: np.where(kept[labels], alpha, 0), alpha, labels)
 

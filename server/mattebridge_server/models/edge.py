@@ -29,7 +29,7 @@ class Edge(Model):
         licence="Apache-2.0",
         temporal="frame",
         plate_state="linear",
-        version="4",
+        version="5",
         radius=RADIUS,
         params=(
             Param(

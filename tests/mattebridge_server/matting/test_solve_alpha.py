@@ -90,6 +90,27 @@ def test_a_soft_mask_opens_its_own_band(shots: dict[str, Frame]) -> None:
     assert band.open.sum() > 2 * hard.open.sum()
 
 
+@pytest.mark.parametrize("start", [390, 600], ids=["an arm", "a ball apart"])
+def test_what_fast_motion_leaves_below_one_half_keeps_the_mask(start: int) -> None:
+    """Nothing of it is seen alone: taken for background it would vanish, and be cut off where the crop ends."""
+    height, width = 540, 960
+    body, limb = np.zeros((height, width), np.float32), np.zeros((height, width), np.float32)
+    cv2.ellipse(body, (300, 350), (115, 165), 0, 0, 360, 1, -1, cv2.LINE_AA)
+    cv2.line(limb, (start, 280), (start + 110, 210), 1, 24, cv2.LINE_AA)
+    truth = np.maximum(body, cv2.blur(limb, (151, 1)))
+    rng = np.random.default_rng(4)
+    skin, wall = (np.exp(0.15 * cv2.GaussianBlur(rng.normal(0, 6, truth.shape), (0, 0), 3)) for _ in range(2))
+    light = skin * truth, wall * (1 - truth)
+    plate = sum(
+        share[..., None] * colour for share, colour in zip(light, ((0.5, 0.3, 0.2), (0.05, 0.1, 0.2)), strict=True)
+    )
+    plate = (plate + rng.normal(0, 0.003, plate.shape)).astype(np.float32)
+    alpha = solve_alpha(plate, truth, PLAIN)
+    moving = (truth > 0.05) & (truth <= 0.5) & (_signed_distance(truth) > 8)
+    assert np.abs(alpha - truth)[moving].max() < 0.02
+    assert mad(alpha, truth) < 0.5
+
+
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_a_mask_without_an_edge_is_returned_as_it_is(value: float, shots: dict[str, Frame]) -> None:
     plate = shots["clutter"].plate
