@@ -26,7 +26,11 @@ class Progress:
     total_bytes: int
 
 
+MAKE_ROOM = "Free space, correct its permissions, or name another folder (--models-dir), then pull again."
+
 Report = Callable[[Progress], None]
+Check = Callable[[Path], str]
+"""Reads a whole file before it gets its name: the SHA-256, or a `MatteBridgeError` that says what is wrong with it."""
 
 
 def silent(progress: Progress) -> None:
@@ -34,11 +38,12 @@ def silent(progress: Progress) -> None:
     del progress
 
 
-def fetch(weights: Weights, target: Path, report: Report, endpoint: str | None) -> Path:
+def fetch(weights: Weights, target: Path, report: Report, endpoint: str | None, check: Check) -> str:
     """One file to its place, going on with what an earlier pull left, whoever ended it.
 
-    The client's own `hf_hub_download` starts a file anew after every interruption, which for 6 GB over a studio's line
-    is a lost night; its parts are used instead.
+    Its SHA-256; empty where another pull was there first. A file gets its name once it has passed ``check``, and is
+    removed where it does not. The client's own `hf_hub_download` starts a file anew after every interruption, which for
+    6 GB over a studio's line is a lost night; its parts are used instead.
     """
     try:
         import huggingface_hub
@@ -51,13 +56,14 @@ def fetch(weights: Weights, target: Path, report: Report, endpoint: str | None) 
     path = target / weights.path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _download(url, path, reporting(weights.path, report))
+        return _download(url, path, reporting(weights.path, report), check)
+    except MatteBridgeError:
+        raise
     except Exception as error:  # the client raises classes of four libraries
         raise _explain(weights, target, error) from error
-    return path
 
 
-def _download(url: str, path: Path, bar: Any) -> None:
+def _download(url: str, path: Path, bar: Any, check: Check) -> str:
     """The unfinished file carries the hub's name for the content, so that other content is never appended to it."""
     from filelock import FileLock
     from huggingface_hub import get_hf_file_metadata
@@ -69,9 +75,9 @@ def _download(url: str, path: Path, bar: Any) -> None:
     if urlparse(metadata.location).netloc != urlparse(url).netloc:
         headers.pop("authorization", None)  # a token is for the hub, not for the store it points to
     content = hashlib.sha256((metadata.etag or url).encode()).hexdigest()[:16]
-    partial = path.with_name(f"{path.name}.{content}.partial")
+    partial, sha256 = path.with_name(f"{path.name}.{content}.partial"), ""
     with FileLock(f"{partial}.lock"):
-        if not path.exists():  # another pull may have fetched it meanwhile
+        if not path.is_file():  # another pull may have fetched it meanwhile
             with partial.open("ab") as stream:
                 http_get(
                     metadata.location,
@@ -84,8 +90,14 @@ def _download(url: str, path: Path, bar: Any) -> None:
                 )
                 stream.flush()
                 os.fsync(stream.fileno())
+            try:
+                sha256 = check(partial)
+            except MatteBridgeError:
+                partial.unlink()
+                raise
             os.replace(partial, path)
     Path(f"{partial}.lock").unlink(missing_ok=True)
+    return sha256
 
 
 def unfinished_bytes(weights: Weights, target: Path) -> int:
@@ -107,7 +119,8 @@ def _explain(weights: Weights, target: Path, error: Exception) -> MatteBridgeErr
     if isinstance(error, absent):
         return InputError(f"the hub does not have {file}", remedy="Copy the file by hand.", file=weights.path)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
-        return OutputFailed(f"{file} cannot be written: {os.strerror(error.errno)}", file=str(target / weights.path))
+        message = f"{file} cannot be written: {os.strerror(error.errno)}"
+        return OutputFailed(message, remedy=MAKE_ROOM, file=str(target / weights.path))
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return ModelNotInstalled(
         f"{file} could not be fetched: {reason}",

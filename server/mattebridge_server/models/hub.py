@@ -19,7 +19,7 @@ from mattebridge.errors import InputError, LicenceRefused, OutputFailed
 from mattebridge_server.models import folders as places
 from mattebridge_server.models import licences
 from mattebridge_server.models.base import ModelCard, Weights
-from mattebridge_server.models.fetch import Progress, Report, fetch, silent, unfinished_bytes
+from mattebridge_server.models.fetch import MAKE_ROOM, Progress, Report, fetch, silent, unfinished_bytes
 from mattebridge_server.models.licences import LicenceNotice
 from mattebridge_server.site import LicencePolicy
 
@@ -87,18 +87,17 @@ def pull(
     if own is not None and any(file.path is None for file in found):
         raise places.missing(card, own, model_folders)
     target = Path(model_folders[0])
-    _check_room(card, target, [file.weights for file in found if file.path is None])
+    if wanted := [file.weights for file in found if file.path is None]:
+        _check_room(card, target, wanted)
     pulled = []
     for file in found:
-        path = file.path or fetch(file.weights, target, report, endpoint)
-        pulled.append(_checked(file.weights, path, fetched=file.path is None, report=report))
-    facts = {
-        file.weights.path: {"sha256": one.sha256, "size_bytes": one.size_bytes, "repo": file.weights.repo}
-        for file, one in zip(found, pulled, strict=True)
-        if one.fetched
-    }
-    if facts or not licences.is_accepted(card, model_folders):
-        licences.record(card, target, how, facts)
+        one = _there(file.weights, file.path) if file.path else _fetched(file.weights, target, report, endpoint)
+        if one.fetched:  # told at once: whatever ends this pull, the next one finds the file and does not read it again
+            facts = {"sha256": one.sha256, "size_bytes": one.size_bytes, "repo": file.weights.repo}
+            licences.record(card, target, how, {file.weights.path: facts})
+        pulled.append(one)
+    if not licences.is_accepted(card, model_folders):
+        licences.record(card, target, how, {})
     return tuple(pulled)
 
 
@@ -136,35 +135,42 @@ def _check_room(card: ModelCard, target: Path, wanted: Sequence[Weights]) -> Non
         target.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(target).free
     except OSError as error:
-        raise OutputFailed(f"the model folder cannot be used: {error.strerror}", file=str(target)) from error
+        message = f"the model folder cannot be used: {error.strerror}"
+        raise OutputFailed(message, remedy=MAKE_ROOM, file=str(target)) from error
     need = sum(
         max(0, (weights.size_bytes or weights.about_bytes) - unfinished_bytes(weights, target)) for weights in wanted
     )
     if need > free:
-        raise OutputFailed(
-            f"{card.name} needs {need / GIB:.1f} GiB on disk, {free / GIB:.1f} are free", file=str(target)
-        )
+        message = f"{card.name} needs {need / GIB:.1f} GiB on disk, {free / GIB:.1f} are free"
+        raise OutputFailed(message, remedy=MAKE_ROOM, file=str(target))
 
 
-def _checked(weights: Weights, path: Path, *, fetched: bool, report: Report) -> PulledFile:
-    """Raises `InputError` for a fetched file that is not the pinned one; the file is removed, so that it never runs."""
+def _there(weights: Weights, path: Path) -> PulledFile:
+    """A file that was there before. Raises `InputError` for one of another size, which stays: it is the user's."""
     size = path.stat().st_size
-    if not fetched:
-        if weights.size_bytes and size != weights.size_bytes:
-            raise InputError(
-                f"{weights.path} is there already, but {_problem(weights, size, '', '')}",
-                remedy="Remove it and pull again.",
-                file=str(path),
-            )
-        return PulledFile(path, size, "", False)
-    sha256, md5 = _digests(path, weights.path, report)
-    problem = _problem(weights, size, sha256, md5)
-    if problem:
-        path.unlink()
+    if weights.size_bytes and size != weights.size_bytes:
         raise InputError(
-            f"{weights.path} from {weights.repo} {problem}; it was removed", remedy="Pull again.", file=str(path)
+            f"{weights.path} is there already, but {_problem(weights, size, '', '')}",
+            remedy="Remove it and pull again.",
+            file=str(path),
         )
-    return PulledFile(path, size, sha256, True)
+    return PulledFile(path, size, "", False)
+
+
+def _fetched(weights: Weights, target: Path, report: Report, endpoint: str | None) -> PulledFile:
+    """Raises `InputError` for a fetched file that is not the pinned one; it never gets its name, so it never runs."""
+    path = target / weights.path
+
+    def check(whole: Path) -> str:
+        sha256, md5 = _digests(whole, weights.path, report)
+        if problem := _problem(weights, whole.stat().st_size, sha256, md5):
+            raise InputError(
+                f"{weights.path} from {weights.repo} {problem}; it was removed", remedy="Pull again.", file=str(path)
+            )
+        return sha256
+
+    sha256 = fetch(weights, target, report, endpoint, check)
+    return PulledFile(path, path.stat().st_size, sha256, True) if sha256 else _there(weights, path)
 
 
 def _verify(file: places.FoundFile, report: Report) -> FileCheck:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -85,17 +87,15 @@ def is_accepted(card: ModelCard, folders: Sequence[Path]) -> bool:
 def record(card: ModelCard, folder: Path, how: str, files: Mapping[str, Mapping[str, Any]]) -> None:
     """Write acceptance (``how``: "asked", "flag" or "site") and what is known of ``files`` next to the weights.
 
+    The first acceptance stands: later ones say only that there was one.
     Raises `OutputFailed` where the folder cannot be written.
     """
     licence = notice(card).licence
     for top in _tops(card):
         held = read_record(folder / top)
         own = {path: dict(facts) for path, facts in files.items() if path.split("/", 1)[0] == top}
-        held.setdefault("accepted", {})[licence] = {
-            "model": card.name,
-            "how": how,
-            "utc": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
+        now = {"model": card.name, "how": how, "utc": datetime.now(UTC).isoformat(timespec="seconds")}
+        held.setdefault("accepted", {}).setdefault(licence, now)
         held.setdefault("files", {}).update(own)
         _write(folder / top / RECORD, held)
 
@@ -114,10 +114,12 @@ def _tops(card: ModelCard) -> tuple[str, ...]:
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:
-    temporary = path.with_suffix(".tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")  # another pull may write its own
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_text(json.dumps(content, indent=2, sort_keys=True), encoding="utf-8")
         os.replace(temporary, path)
     except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise OutputFailed(f"the record of weights cannot be written: {error.strerror}", file=str(path)) from error

@@ -9,7 +9,6 @@ so that they overlap it and memory is a matter of windows, not of the shot's len
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
@@ -42,7 +41,7 @@ from .seam_watch import SeamWatch
 from .store import FrameStore, MaskRule
 from .tail import Tail, workers_for
 from .timing import Stages, host_memory_bytes, peak_memory_bytes
-from .tracking import Track, frames_to_make, keep_track, tell
+from .tracking import Track, frames_to_make, keep_track, tell, track_folder
 
 LONGEST_HELD_WINDOW = 16
 
@@ -220,7 +219,7 @@ class JobRun:
         make = frames_to_make(self._inputs, self._request.prompts, self._request.fill)
         if not make:
             return ()
-        folder = Path(tempfile.mkdtemp(prefix="mattebridge-track-"))
+        folder = track_folder()
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         with self._res.aside(self._model.card.name):
             tracker = self._tracker = self._res.model_of(self._request.fill or TRACKER)

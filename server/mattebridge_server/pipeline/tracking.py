@@ -7,6 +7,10 @@ their content is part of every frame's key.
 
 from __future__ import annotations
 
+import os
+import shutil
+import socket
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +21,7 @@ from numpy.typing import NDArray
 from mattebridge.errors import UsageError
 from mattebridge.frames import FrameSet
 from mattebridge.messages import PromptInfo
+from mattebridge.rendezvous import process_alive
 
 from ..media import FrameHeader, write_alpha
 from ..models.base import FrameResult
@@ -59,6 +64,16 @@ def frames_to_make(inputs: ShotInputs, prompts: Sequence[PromptInfo], fill: str)
             remedy="Leave the masks out, or give the prompts no name: they then correct the object of the masks.",
         )
     return missing if prompts or fill else ()
+
+
+def track_folder() -> Path:
+    """A new folder for one job's masks. What processes of this host that were killed have left is removed."""
+    own = f"mattebridge-track-{socket.gethostname()}-"
+    for left in Path(tempfile.gettempdir()).glob(f"{own}*"):
+        pid = left.name.removeprefix(own).partition("-")[0]
+        if pid.isdecimal() and not process_alive(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{own}{os.getpid()}-"))
 
 
 def keep_track(

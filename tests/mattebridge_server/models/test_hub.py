@@ -200,6 +200,38 @@ def test_a_file_that_is_not_the_pinned_one_is_removed(small_hub: Hub, tmp_path: 
     assert not (tmp_path / "Small/unet/net.safetensors").exists()
 
 
+def test_a_file_has_no_name_until_it_was_read_to_its_end(small_hub: Hub, tmp_path: Path) -> None:
+    """A pull that is interrupted while it checks leaves no file that the next one, or a server, takes for checked."""
+
+    class Interrupted(BaseException):
+        pass
+
+    def interrupt(progress: Progress) -> None:
+        if progress.file.endswith(".safetensors") and list(tmp_path.rglob("net.safetensors*")):
+            whole = [path for path in tmp_path.rglob("net.safetensors*") if path.suffix != ".lock"]
+            if whole[0].stat().st_size == len(NETWORK):
+                raise Interrupted
+
+    small_hub.files["studio/Small/unet/net.safetensors"] = NETWORK[::-1]
+    with pytest.raises(Interrupted):
+        _pull(small_hub, tmp_path, accept=True, report=interrupt)
+    assert not (tmp_path / "Small/unet/net.safetensors").exists()
+    with pytest.raises(InputError, match="MD5"):
+        _pull(small_hub, tmp_path, accept=True)
+    assert not list(tmp_path.rglob("net.safetensors*.partial")), "what is wrong is not gone on with"
+
+
+def test_what_was_fetched_before_a_pull_failed_is_on_record(small_hub: Hub, tmp_path: Path) -> None:
+    small_hub.gated.add("other/base")
+    with pytest.raises(LicenceRefused, match="hf auth login"):
+        _pull(small_hub, tmp_path, confirm=lambda notice: True)
+    small_hub.gated.clear()
+    _pull(small_hub, tmp_path, confirm=lambda notice: pytest.fail("asked twice"))
+    assert [check.basis for check in hub.verify(CARD, (tmp_path,))] == ["record", "md5", "sha256"]
+    accepted = licences.read_record(tmp_path / "Small")["accepted"]
+    assert accepted[STRICT]["how"] == "asked", "the first acceptance stands"
+
+
 def test_files_and_hubs_that_are_not_there_are_told_apart(small_hub: Hub, tmp_path: Path) -> None:
     del small_hub.files["other/base/vae/vae.safetensors"]
     with pytest.raises(InputError, match=r"does not have vae/vae\.safetensors of other/base"):
@@ -348,6 +380,21 @@ def test_room_is_needed_only_for_what_is_still_to_come(
         _pull(small_hub, tmp_path, card=card, accept=True)
     free[0] = 100
     assert _pull(small_hub, tmp_path, card=card, accept=True)[0].fetched
+
+
+def test_a_folder_in_the_place_of_a_file_is_not_called_there(small_hub: Hub, tmp_path: Path) -> None:
+    (tmp_path / "Small/unet/net.safetensors").mkdir(parents=True)
+    with pytest.raises(ModelNotInstalled, match="Is a directory"):
+        _pull(small_hub, tmp_path, accept=True)
+
+
+def test_a_model_that_another_folder_has_needs_nothing_of_the_first(small_hub: Hub, tmp_path: Path) -> None:
+    _pull(small_hub, tmp_path / "has", accept=True)
+    (tmp_path / "taken").touch()
+    assert len(_pull(small_hub, tmp_path / "taken", tmp_path / "has")) == 3
+    with pytest.raises(OutputFailed) as refused:
+        _pull(small_hub, tmp_path / "taken", accept=True)
+    assert "then pull again" in refused.value.remedy
 
 
 def test_a_file_that_was_copied_in_part_is_not_called_there(small_hub: Hub, tmp_path: Path) -> None:

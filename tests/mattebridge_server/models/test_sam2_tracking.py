@@ -52,7 +52,7 @@ def test_a_click_on_any_frame_gives_a_mask_on_every_frame_in_order(
     window = array_window(plates, {}, prompts=(Prompt(at, points=CLICK),))
     results = list(sam2.run(window, {}, stages.append))
     assert [result.number for result in results] == [1001, 1002, 1003, 1004, 1005]
-    assert stages == ["track"] * (5 + at - 1001), "frames before the click are tracked back first"
+    assert stages == ["masks"] * 5 + ["track"] * (5 + at - 1001), "frames before the click are tracked back first"
     for result in results:
         assert result.alpha.shape == (48, 48) and set(np.unique(result.alpha)) <= {0.0, 1.0}
         assert not result.layers
@@ -188,12 +188,34 @@ def test_a_cancelled_track_stops_at_the_next_frame(sam2: Sam2, array_window: Any
 
     def stop_at_the_third(stage: str) -> None:
         seen.append(stage)
-        if len(seen) == 3:
+        if seen.count("track") == 3:
             raise Cancelled("cancelled")
 
     with pytest.raises(Cancelled):
         list(sam2.run(array_window(plates, {}, prompts=(Prompt(1001, points=CLICK),)), {}, stop_at_the_third))
-    assert len(seen) == 3
+    assert seen[-3:] == ["track"] * 3
+
+
+def test_a_cancel_is_heard_while_the_masks_of_the_shot_are_looked_at(
+    sam2: Sam2, array_window: Any, moving_disc: Any
+) -> None:
+    plates, masks = moving_disc(5, 48)
+    window = array_window(plates, masks)
+    looked: list[int] = []
+
+    def mask(number: int) -> Any:
+        looked.append(number)
+        return masks[number]
+
+    window.mask = mask
+
+    def stop(_: str) -> None:
+        if len(looked) == 2:
+            raise Cancelled("cancelled")
+
+    with pytest.raises(Cancelled):
+        list(sam2.run(window, {}, stop))
+    assert looked == [1001, 1002]
 
 
 def test_running_unloaded_is_our_fault_and_says_so(array_window: Any, moving_disc: Any) -> None:

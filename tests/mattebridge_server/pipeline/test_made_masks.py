@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ import pytest
 from mattebridge.errors import UsageError
 from mattebridge.messages import Done, PromptInfo
 from mattebridge_server.media import write_alpha
+from mattebridge_server.pipeline.tracking import track_folder
 
 from .conftest import SmallShot, header
 from .test_mission import lama_folder, point, run  # noqa: F401 - fixtures
@@ -89,3 +93,19 @@ def test_masks_of_one_object_do_not_mix_with_named_ones(run: Run, tmp_path: Path
     (tmp_path / "shot/mask/mask.0001.exr").unlink()
     with pytest.raises(UsageError, match="named objects"):
         run(**PLAIN, prompts=(point("hero", 0.2, 0.2),))
+
+
+def test_masks_that_a_killed_process_left_are_removed_and_those_of_a_living_one_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    code = (
+        "import os; from mattebridge_server.pipeline.tracking import track_folder;"
+        "(track_folder() / 'mask.1.exr').touch(); os._exit(9)"
+    )
+    folders = {"TMPDIR": str(tmp_path), "TEMP": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.run([sys.executable, "-c", code], env={**os.environ, **folders}, check=False).returncode == 9
+    assert len(list(tmp_path.iterdir())) == 1
+    first = track_folder()
+    assert list(tmp_path.iterdir()) == [first]
+    assert {first, track_folder()} == set(tmp_path.iterdir())

@@ -33,11 +33,7 @@ class ShotTracker:
         self._model, self._window, self._soft, self._checkpoint = model, window, soft, checkpoint
         self._side = int(model.image_size)
         self._picture: Picture | None = None
-        self._empty = {
-            i: not bool((mask > NOISE_FLOOR).any())
-            for i, number in enumerate(window.numbers)
-            if (mask := window.mask(number)) is not None
-        }
+        self._empty = self._look_at_masks()
         self.layers = gather(window, self._empty)
         self.peak_bytes = 0
 
@@ -60,6 +56,15 @@ class ShotTracker:
                     logits[name] = self._step(track, index, reverse=False)
             if number in wanted:
                 yield self._result(number, logits)
+
+    def _look_at_masks(self) -> dict[int, bool]:
+        """Whether a mask is empty, for each shot index that has one: all are read, which takes long in a long shot."""
+        empty: dict[int, bool] = {}
+        for index, number in enumerate(self._window.numbers):
+            self._checkpoint("masks")
+            if (mask := self._window.mask(number)) is not None:
+                empty[index] = not bool((mask > NOISE_FLOOR).any())
+        return empty
 
     def _backward(self) -> dict[str, dict[int, NDArray[np.float16]]]:
         """Logits of each layer's frames before its first prompt, by shot index."""
