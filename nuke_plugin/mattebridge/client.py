@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Optional
 
-from . import codec
+from . import __version__, codec
 from .address import find_address
 from .download import Downloader, FileSink, NoSink, PlanesSink, Sink
 from .errors import MatteBridgeError, ModelUnknown, ServerError
@@ -62,7 +62,7 @@ class Client:
         self._closed = False
         self._pid = os.getpid()
         hello = Hello(
-            PROTOCOL_MAJOR, PROTOCOL_MINOR, f"mattebridge {_version()}", settings.user, settings.host, os.getpid()
+            PROTOCOL_MAJOR, PROTOCOL_MINOR, f"mattebridge {__version__}", settings.user, settings.host, os.getpid()
         )
         from .transport import Transport
 
@@ -360,9 +360,3 @@ class _Slot:
 def _ready(request: JobRequest) -> JobRequest:
     check_request(request)
     return with_config_digest(request)
-
-
-def _version() -> str:
-    from . import __version__
-
-    return __version__

@@ -18,12 +18,9 @@ from pathlib import Path
 from typing import Any, Optional
 
 from .errors import MatteBridgeError, OutputExists, OutputFailed, ProtocolError
-from .messages import INITIAL_CREDIT_BYTES, TERMINAL, Credit, FrameDone, Give, JobRequest, Taken
+from .messages import INITIAL_CREDIT_BYTES, RESULT_ROLES, TERMINAL, Credit, FrameDone, Give, JobRequest, Taken
 from .planes import Planes
 from .sequence import Sequence
-
-RESULT_ROLES = {"alpha": "out", "fgr": "fgr", "comp": "comp", "cleanplate": "cleanplate"}
-"""Role on the wire → the field of `JobRequest` that names where it goes."""
 
 Sink = Callable[[str, int, bytes], str]
 """Keeps one whole result (role, frame, content) and says where it is now."""

@@ -1,4 +1,4 @@
-"""What a ZeroMQ peer says of itself before any key is tried: the security mechanism in its ZMTP greeting.
+"""Who listens at an endpoint, asked without ZeroMQ: whether anybody does, and with which security mechanism.
 
 A failed handshake does not always tell why: whether the side without CURVE manages to say so before the other hangs up
 is a race. The greeting (RFC 23, ZMTP 3: signature, version, mechanism in 20 bytes, role, filler) is sent in clear.
@@ -16,7 +16,7 @@ _OURS = b"\xff" + bytes(8) + b"\x7f" + b"\x03\x00" + b"CURVE".ljust(20, b"\0") +
 def mechanism_of(endpoint: str) -> str:
     """``CURVE``, ``NULL`` or ``PLAIN``; empty where no ZMTP 3 peer answers within `TIMEOUT_S`."""
     try:
-        with _connected(endpoint) as peer:
+        with _connected(endpoint, TIMEOUT_S) as peer:
             peer.sendall(_OURS)
             greeting = b""
             while len(greeting) < GREETING_BYTES:
@@ -31,14 +31,29 @@ def mechanism_of(endpoint: str) -> str:
     return greeting[12:32].rstrip(b"\0").decode("ascii", "replace")
 
 
-def _connected(endpoint: str) -> socket.socket:
+def somebody_listens(endpoint: str, timeout_s: float) -> bool:
+    """False where the system refuses a connection; a server that is too busy to answer still listens."""
+    try:
+        _connected(endpoint, timeout_s).close()
+    except (ConnectionRefusedError, FileNotFoundError):
+        return False
+    except (OSError, ValueError):
+        return True
+    return True
+
+
+def _connected(endpoint: str, timeout_s: float) -> socket.socket:
     scheme, _, place = endpoint.partition("://")
     if scheme == "tcp":
         host, _, port = place.rpartition(":")
-        return socket.create_connection((host.strip("[]"), int(port)), TIMEOUT_S)
+        return socket.create_connection((host.strip("[]"), int(port)), timeout_s)
     if scheme == "ipc" and hasattr(socket, "AF_UNIX"):
         peer = socket.socket(socket.AF_UNIX)
-        peer.settimeout(TIMEOUT_S)
-        peer.connect(place)
+        peer.settimeout(timeout_s)
+        try:
+            peer.connect(place)
+        except OSError:
+            peer.close()
+            raise
         return peer
     raise ValueError(endpoint)

@@ -7,11 +7,10 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from typing import Any, Optional
 
 from .download import Downloader
-from .errors import Cancelled, JobTimeout, MatteBridgeError, UsageError, error_from_wire
+from .errors import Cancelled, JobTimeout, MatteBridgeError, UsageError
 from .messages import (
     TERMINAL,
     Accepted,
@@ -115,7 +114,7 @@ class Job:
         if isinstance(outcome, Done):
             return outcome
         if isinstance(outcome, Failed):
-            raise error_from_wire(asdict(outcome.error))
+            raise outcome.error.exception()
         if isinstance(outcome, CancelledEvent):
             kept = f"; {outcome.written} frames that it had finished are kept" if outcome.written else ""
             raise Cancelled(f"the job was cancelled{kept}", details={"written": outcome.written})

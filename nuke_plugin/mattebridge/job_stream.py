@@ -21,10 +21,10 @@ The rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Optional, Union
 
-from .errors import Cancelled, JobConflict, MatteBridgeError, ServerBusy, ServerError, error_from_wire
+from .errors import Cancelled, JobConflict, MatteBridgeError, ServerBusy, ServerError
 from .messages import (
     TERMINAL,
     Accepted,
@@ -267,4 +267,4 @@ class JobStream:
                 return [self._submit(now)]
         if what == "cancel":
             return []  # a refused cancel does not end the job
-        return self._end(error_from_wire(asdict(message.error)))
+        return self._end(message.error.exception())

@@ -31,6 +31,8 @@ from .values import BLOB_BYTES as BLOB_BYTES
 from .values import HEADER_BYTES as HEADER_BYTES
 from .values import INITIAL_CREDIT_BYTES as INITIAL_CREDIT_BYTES
 from .values import MESSAGE_PARTS as MESSAGE_PARTS
+from .values import RESULT_ROLES as RESULT_ROLES
+from .values import UPLOAD_ROLES as UPLOAD_ROLES
 from .values import ClipInfo as ClipInfo
 from .values import EngineInfo as EngineInfo
 from .values import ErrorInfo as ErrorInfo

@@ -24,8 +24,9 @@ from .errors import InputError, UsageError
 SUFFIX = ".planes"
 MAX_SIDE = 65536
 
-_MAGIC = b"MBPL"
-_HEADER = struct.Struct("<4sHHIII12x")
+HEADER = struct.Struct("<4sHHIII12x")
+FORMAT = (b"MBPL", 1, 1)
+"""What a header begins with: the four bytes, the version and the type of the values."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +64,13 @@ class Planes:
     @classmethod
     def unpack(cls, content: bytes) -> Planes:
         """Read a ``.planes`` file's content. Raises `InputError` for anything else."""
-        if len(content) < _HEADER.size:
+        if len(content) < HEADER.size:
             raise InputError(f"a {SUFFIX} file is truncated: it has {len(content)} bytes")
-        magic, version, kind, height, width, channels = _HEADER.unpack_from(content)
-        if magic != _MAGIC or version != 1 or kind != 1:
+        *form, height, width, channels = HEADER.unpack_from(content)
+        if tuple(form) != FORMAT:
             raise InputError(f"not a {SUFFIX} file of version 1 with float16 values")
         try:
-            return cls(memoryview(content)[_HEADER.size :], height, width, channels)
+            return cls(memoryview(content)[HEADER.size :], height, width, channels)
         except UsageError as error:
             raise InputError(f"a damaged {SUFFIX} file: {error.message}") from None
 
@@ -79,5 +80,5 @@ class Planes:
 
     def pack(self) -> bytes:
         """The ``.planes`` file's content."""
-        start = _HEADER.pack(_MAGIC, 1, 1, self.height, self.width, self.channels)
+        start = HEADER.pack(*FORMAT, self.height, self.width, self.channels)
         return start + memoryview(self.data).cast("B")

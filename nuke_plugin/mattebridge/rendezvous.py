@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Optional
 
+from .greeting import somebody_listens
 from .settings import private_folder
 
 PROBE_S = 0.5
@@ -83,25 +84,7 @@ def is_stale(rendezvous: Rendezvous) -> bool:
     """
     if rendezvous.host != socket.gethostname():
         return False
-    return not (process_alive(rendezvous.pid) and _is_listened_to(rendezvous.endpoint))
-
-
-def _is_listened_to(endpoint: str) -> bool:
-    """False where the system refuses a connection; a server that is too busy to answer still listens."""
-    kind, _, place = endpoint.partition("://")
-    try:
-        if kind == "ipc":
-            with socket.socket(socket.AF_UNIX) as probe:
-                probe.settimeout(PROBE_S)
-                probe.connect(place)
-        else:
-            host, _, port = place.rpartition(":")
-            socket.create_connection((host.strip("[]"), int(port)), PROBE_S).close()
-    except (ConnectionRefusedError, FileNotFoundError):
-        return False
-    except (OSError, ValueError):
-        return True
-    return True
+    return not (process_alive(rendezvous.pid) and somebody_listens(rendezvous.endpoint, PROBE_S))
 
 
 def remove(runtime_dir: Path, boot_id: str) -> None:

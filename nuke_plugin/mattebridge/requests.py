@@ -17,13 +17,13 @@ from typing import Any, Optional, Union
 from .config_digest import config_files, is_config_path
 from .errors import PlanError, UsageError
 from .frames import FrameSet
-from .messages import JobRequest
-from .sequence import Sequence
+from .messages import RESULT_ROLES, UPLOAD_ROLES, JobRequest
+from .sequence import WINDOWS_ROOT, Sequence
 
 PlanSource = Union[str, bytes, Mapping[str, Any], "os.PathLike[str]", None]
 
-READ_FIELDS = ("plate", "mask", "core", "garbage", "comp_over")
-WRITE_FIELDS = ("out", "fgr", "comp", "cleanplate")
+READ_FIELDS = tuple(UPLOAD_ROLES.values())
+WRITE_FIELDS = tuple(RESULT_ROLES.values())
 PATH_FIELDS = (*READ_FIELDS, *WRITE_FIELDS)
 CHOICES = {
     "delivery": ("files", "exr", "planes"),
@@ -34,8 +34,6 @@ CHOICES = {
 KEY_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _KINDS: dict[str, Any] = {"str": str, "bool": bool, "float": (int, float)}
 PLANES_NAMES = {"plate": "plate.####.planes", "mask": "mask.####.planes", "out": "alpha.####.planes"}
-
-_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
 def make_request(**fields: Any) -> JobRequest:
@@ -88,7 +86,7 @@ def _keep_inputs(given: Mapping[str, Any]) -> None:
     there = Sequence.parse(plate).existing(view) if plate and not (frames or shot) else FrameSet()
     read = FrameSet.parse(shot or frames) if shot or frames else there
     taken: dict[str, str] = {}
-    for name in (*READ_FIELDS, *WRITE_FIELDS):
+    for name in PATH_FIELDS:
         wanted = FrameSet.parse(frames) if frames and name in WRITE_FIELDS else read
         files = _real_files(Sequence.parse(given[name]), wanted, view) if given.get(name) else set()
         for file in files if name in WRITE_FIELDS else ():
@@ -178,7 +176,7 @@ def absolute(path: str) -> str:
 
     Each ``..``, which a server refuses, leads where this machine's disk leads it; other names stay as they were given.
     """
-    if _WINDOWS.match(path) or "://" in path:
+    if WINDOWS_ROOT.match(path) or "://" in path:
         return path
     whole = Path(path).absolute()
     found = Path(whole.anchor)

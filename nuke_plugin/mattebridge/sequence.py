@@ -27,7 +27,8 @@ VERSION_DIGITS = 3
 
 _FRAME = re.compile(r"%(?:0?([1-9][0-9]?))?d|#+|@+")
 _VIEW = re.compile(r"%[Vv]")
-_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+WINDOWS_ROOT = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+"""How a path of Windows, or a UNC path, begins."""
 _NUMBER_IN_NAME = re.compile(r"(-?[0-9]+)(?=[^0-9]*\Z)")
 
 
@@ -71,8 +72,7 @@ class Sequence:
 
     def path(self, frame: int, view: str = "") -> str:
         """The file of one frame. Raises `UsageError` when the pattern asks for a view and none was named."""
-        name = _FRAME.sub(lambda match: _padded(frame, _width(match)), self.name)
-        return self._with_view(self.folder, view) + self._with_view(name, view)
+        return self._with_view(self.folder, view) + self._with_view(self._name_of(frame), view)
 
     def existing(self, view: str = "") -> FrameSet:
         """The frames on disk, from one listing of the folder; empty where there is no such folder.
@@ -148,7 +148,7 @@ class Sequence:
 
 
 def _separators(pattern: str) -> str:
-    return "/\\" if os.sep == "\\" or _WINDOWS.match(pattern) else "/"
+    return "/\\" if os.sep == "\\" or WINDOWS_ROOT.match(pattern) else "/"
 
 
 def _width(match: re.Match[str]) -> int:

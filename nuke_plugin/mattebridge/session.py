@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Optional, Union
 
-from .errors import MatteBridgeError, ProtocolError, ServerError, error_from_wire
+from .errors import MatteBridgeError, ProtocolError, ServerError
 from .job_stream import Emit, Ended, JobStream, Send, Step, Transfer
 from .messages import (
     BEAT_S,
@@ -84,7 +84,6 @@ class ClientSession:
         self.epoch = 0
         self.welcome: Optional[Welcome] = None
         self.limits = Limits()
-        self.engine_busy_s = 0.0
         self.refusal: Optional[MatteBridgeError] = None
         self._hello = hello
         self._times = times
@@ -167,9 +166,6 @@ class ClientSession:
             return [*another, *self._greet(now)] if self.state == "ready" else another
         if isinstance(message, Ping):
             return self._out([Send(Pong(message.number))], now)
-        if isinstance(message, Pong):
-            self.engine_busy_s = message.engine_busy_s
-            return []
         if self.state != "ready":
             return []
         return self._for_somebody(message, blobs, now)
@@ -238,7 +234,7 @@ class ClientSession:
         number = getattr(message, "request", None)
         if number in self._questions:
             del self._questions[number]
-            return [Answer(number, _outcome(message))]
+            return [Answer(number, message.error.exception() if isinstance(message, Rejected) else message)]
         for stream in self._jobs.values():
             if isinstance(number, int) and stream.owns(number):
                 return self._out(stream.answered(message, self.epoch, now), now)
@@ -307,13 +303,6 @@ class ClientSession:
             if stream is not None and stream.ended:
                 self._jobs.pop(stream.key)
         return list(steps)
-
-
-def _outcome(message: Any) -> Any:
-    if isinstance(message, Rejected):
-        info = message.error
-        return error_from_wire({**info.__dict__})
-    return message
 
 
 def _incompatible(message: Incompatible) -> ProtocolError:

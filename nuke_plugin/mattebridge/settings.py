@@ -5,7 +5,7 @@
     config folder    CURVE keys, known servers                 MATTEBRIDGE_CONFIG, else XDG_CONFIG_HOME/mattebridge
     state folder     the server's journal                      MATTEBRIDGE_STATE, else XDG_STATE_HOME/mattebridge
 
-Nothing else in this package reads the environment.
+Below the command line nothing else in this package takes a setting from the environment.
 """
 
 from __future__ import annotations

@@ -176,8 +176,7 @@ class Transport:
     def _unsendable(self, message: Any, error: MatteBridgeError) -> Iterable[Instruction]:
         if not hasattr(message, "request"):
             return self._session.refuse(error, time.monotonic())
-        info: dict[str, Any] = error.to_wire()
-        return self._session.received(Rejected(message.request, ErrorInfo(**info)), (), time.monotonic())
+        return self._session.received(Rejected(message.request, ErrorInfo.of(error)), (), time.monotonic())
 
     def _receive(self) -> Iterable[Instruction]:
         import zmq

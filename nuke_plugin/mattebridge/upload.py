@@ -18,12 +18,9 @@ from typing import Any, BinaryIO, Optional
 from .config_digest import config_files, is_config_path, is_safe_name
 from .errors import FrameError, InputError, MatteBridgeError, MissingFrames
 from .frames import FrameSet
-from .messages import BLOB_BYTES, Accepted, JobRequest, Put, PutsDone
+from .messages import BLOB_BYTES, UPLOAD_ROLES, Accepted, JobRequest, Put, PutsDone
 from .planes import Planes
 from .sequence import Sequence
-
-UPLOAD_ROLES = {"plate": "plate", "mask": "mask", "core": "core", "garbage": "garbage", "background": "comp_over"}
-"""Role on the wire → the field of `JobRequest` that names its sequence."""
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,10 @@ Numbers carry their unit in their name. A *frame* is a picture's number.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Optional, Union
+
+from .errors import MatteBridgeError, error_from_wire
 
 HEADER_BYTES = 256 * 1024
 BLOB_BYTES = 4 * 1024 * 1024
@@ -17,10 +19,15 @@ BEATS_LOST = 3
 
 ParamValue = Union[bool, int, float, str]
 
+UPLOAD_ROLES = {"plate": "plate", "mask": "mask", "core": "core", "garbage": "garbage", "background": "comp_over"}
+"""Role of a sequence that a job reads → the field of `JobRequest` that names it."""
+RESULT_ROLES = {"alpha": "out", "fgr": "fgr", "comp": "comp", "cleanplate": "cleanplate"}
+"""Role of a sequence that a job writes → the field of `JobRequest` that names it."""
+
 
 @dataclass(frozen=True)
 class ErrorInfo:
-    """An error as data; `mattebridge.errors.error_from_wire` makes it an exception again."""
+    """An error as data."""
 
     code: str
     message: str
@@ -28,6 +35,15 @@ class ErrorInfo:
     file: str = ""
     frame: Optional[int] = None
     details: dict[str, ParamValue] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, error: MatteBridgeError) -> ErrorInfo:
+        """An exception as it travels."""
+        return cls(error.code, error.message, error.remedy, error.file, error.frame, dict(error.details))
+
+    def exception(self) -> MatteBridgeError:
+        """The exception again, of its own class."""
+        return error_from_wire(asdict(self))
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any, Optional
 from mattebridge.errors import UsageError
 
 from . import host
+from .node_settings import MADE
 
 RGB = {f"{end}{i}": f"rgba.{name}" for i, name in enumerate(("red", "green", "blue")) for end in ("from", "to")}
 STEP = 60
@@ -17,7 +18,7 @@ def bake(node: host.Node) -> host.Node:
     if not host.get(node, "has_matte"):
         raise UsageError("there is no matte to bake", remedy="Matte the range first.")
     source = str(host.get(node, "rgb_from"))
-    if source in ("compare versions", "made mask"):
+    if source in ("compare versions", MADE):
         raise UsageError(f"RGB shows {source}", remedy="Set RGB on the Output tab to what the comp needs, then bake.")
     name = host.full_name(node)
     with host.undo_step(f"bake {name}"):

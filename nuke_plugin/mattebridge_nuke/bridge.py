@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
-from mattebridge.errors import MatteBridgeError, ModelUnknown, ServerError, error_from_wire
+from mattebridge.errors import MatteBridgeError, ModelUnknown, ServerError
 from mattebridge.job_stream import LOST_STAGE
 from mattebridge.messages import TAGS, ErrorInfo, ModelInfo
 from mattebridge.settings import Settings
@@ -131,7 +131,7 @@ class Bridge:
     def check(self, requests: Iterable[Mapping[str, Any]]) -> CheckResult:
         """Every request (one for each view) as a dry run; what several of them say is said once."""
         answers = [self._client.check(**request) for request in requests]
-        problems = {str(error): error for answer in answers for error in map(_error, answer.problems)}
+        problems = {str(error): error for answer in answers for error in map(ErrorInfo.exception, answer.problems)}
         warnings = {text: None for answer in answers for text in answer.warnings}
         return CheckResult(list(problems.values()), list(warnings))
 
@@ -160,10 +160,6 @@ class Bridge:
         status = self._client.status()
         engines = ", ".join(f"{engine.device} {engine.state}" for engine in status.engines)
         return f"mattebridge {status.version} on {status.host}, {engines or 'no engine'}, {len(status.jobs)} jobs"
-
-
-def _error(info: ErrorInfo) -> MatteBridgeError:
-    return error_from_wire(asdict(info))
 
 
 def _event(event: Any) -> JobEvent:

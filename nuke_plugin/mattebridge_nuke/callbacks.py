@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from . import host, model_parameters, status_text
+from .node_settings import AUTOMATIC
 from .script_colour import script_colour
 
 MENUS = {"model": "model_name", "preset": "preset_name"}
@@ -60,8 +61,8 @@ def _model_changed(node: host.Node) -> None:
     model_parameters.show(node, model)
     presets = model_parameters.cached(node).get(model, {}).get("presets", [])
     chosen = str(host.get(node, "preset_name"))
-    items = ["automatic", *presets]
-    host.set_menu(node, "preset", items, chosen if chosen in items else "automatic")
+    items = [AUTOMATIC, *presets]
+    host.set_menu(node, "preset", items, chosen if chosen in items else AUTOMATIC)
     _follow(node, "preset", "preset_name")
 
 

@@ -182,12 +182,12 @@ def rewire(old: Node, new: Optional[Node]) -> None:
 # -- the script --------------------------------------------------------------------------------------------------------
 
 
-def root_value(name: str, default: Any = "") -> Any:
-    """A knob of the project settings; ``default`` where this Nuke has none of that name."""
+def root_value(name: str) -> Any:
+    """A knob of the project settings; "" where this Nuke has none of that name."""
     root = nuke.root()
     knob = cast(Any, root.knob(name))
     if knob is None:
-        return default
+        return ""
     return knob.getEvaluatedValue() if hasattr(knob, "getEvaluatedValue") else knob.value()
 
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any
 
 from . import host
 
 if TYPE_CHECKING:
-    from mattebridge.messages import ModelInfo, ParamInfo
+    from mattebridge.messages import ModelInfo, ParamInfo, ParamValue
 
-ParamValue = Union[bool, int, float, str]
 TAB = "mb_model_tab"
 PREFIX = "p_"
 DEFAULTS = "param_defaults"
@@ -93,7 +92,7 @@ def show(node: host.Node, model: str) -> None:
 
 def values(node: host.Node) -> dict[str, ParamValue]:
     """The chosen model's parameters as set on the node; empty before the first Refresh models."""
-    model = _model(node)
+    model = chosen(node)
     prefix = knob_of(model, "")
     table = defaults(node)
     if table:
@@ -105,9 +104,10 @@ def values(node: host.Node) -> dict[str, ParamValue]:
 
 def defaults(node: host.Node) -> Mapping[str, ParamValue]:
     """What the chosen model takes where nothing is said; empty before the first Refresh models."""
-    table: Mapping[str, ParamValue] = _table(node, DEFAULTS).get(_model(node), {})
+    table: Mapping[str, ParamValue] = _table(node, DEFAULTS).get(chosen(node), {})
     return table
 
 
-def _model(node: host.Node) -> str:
+def chosen(node: host.Node) -> str:
+    """The name of the node's model: the saved text is the truth, the menu may not be filled yet."""
     return str(host.get(node, "model_name") or host.get(node, "model"))

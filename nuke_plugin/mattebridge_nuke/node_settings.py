@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Callable, Union
+from typing import TYPE_CHECKING, Any, Callable
 
 from mattebridge.errors import UsageError
 from mattebridge.frames import FrameSet
 
-ParamValue = Union[bool, int, float, str]
+if TYPE_CHECKING:
+    from mattebridge.messages import ParamValue
+
 AUTOMATIC = "automatic"
 MADE = "made mask"
 
@@ -62,7 +64,7 @@ def read(name: str, get: Callable[[str], Any], folder: str, params: Mapping[str,
         folder=folder,
         look=str(get("look")),
         always_render=bool(get("always_render")),
-        made_mask=MADE if get("mask_from") == "made mask" else "",
+        made_mask=MADE if get("mask_from") == MADE else "",
         mask_channel=str(get("mask_channel")),
         mask_invert=bool(get("mask_invert")),
         mask_fit=FITS[str(get("mask_fit"))],

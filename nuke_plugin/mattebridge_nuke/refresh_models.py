@@ -9,6 +9,7 @@ from mattebridge.messages import ModelInfo
 
 from . import host, model_parameters, status_text
 from .bridge import Bridge
+from .node_settings import AUTOMATIC
 
 
 def start(node: host.Node) -> threading.Thread:
@@ -18,7 +19,7 @@ def start(node: host.Node) -> threading.Thread:
     if host.gui():
         worker.start()
     else:
-        _work(node, server)
+        worker.run()
     return worker
 
 
@@ -38,14 +39,14 @@ def apply(node: host.Node, models: tuple[ModelInfo, ...]) -> None:
     """Main thread: menus, parameter knobs, status. The chosen model and its values stay."""
     if not host.alive(node):
         return
-    chosen = str(host.get(node, "model_name") or host.get(node, "model"))
+    chosen = model_parameters.chosen(node)
     usable = [info for info in models if info.installed]
     host.put_quiet(node, {"model_cache": model_parameters.cache_text(models), "model_name": chosen})
     host.set_menu(node, "model", [info.name for info in usable], chosen)
     model_parameters.add(node, usable)
     model_parameters.show(node, chosen)
     presets = next(([preset.name for preset in info.presets] for info in models if info.name == chosen), [])
-    host.set_menu(node, "preset", ["automatic", *presets], str(host.get(node, "preset_name")) or "automatic")
+    host.set_menu(node, "preset", [AUTOMATIC, *presets], str(host.get(node, "preset_name")) or AUTOMATIC)
     lacking = [info.name for info in models if not info.installed]
     text = f"{len(usable)} models: {', '.join(info.name for info in usable)}"
     host.put_quiet(node, {"status": text + (f"; not installed: {', '.join(lacking)}" if lacking else "")})

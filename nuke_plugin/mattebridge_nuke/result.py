@@ -11,6 +11,7 @@ from mattebridge.frames import FrameSet
 
 from . import frame_keys, host, rendered_inputs, status_text, versions
 from .job_request import Plan
+from .node_settings import MADE
 from .script_facts import NodeFacts
 from .versions import Version
 
@@ -123,7 +124,7 @@ def show_mask(node: host.Node, facts: NodeFacts, version: Version, views: tuple[
         return status_text.waiting_version(f"mask {version.name}", missing)
     frames = version.frames()
     with host.undo_step(f"{host.full_name(node)} mask {version.name}"):
-        host.put(node, {"mask_path": version.roles["alpha"], "has_mask": True, "mask_from": "made mask"})
+        host.put(node, {"mask_path": version.roles["alpha"], "has_mask": True, "mask_from": MADE})
         host.put(node, {"mask_first": frames.first, "mask_last": frames.last})
     host.reload(node, READS)
     return ""

@@ -12,9 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Callable
 
-from mattebridge.config_digest import BUILTIN_SCHEME, declared_variables
+from mattebridge.config_digest import BUILTIN_SCHEME, NUKE_DEFAULT, declared_variables
 
-NUKE_DEFAULT = "nuke-default"
 SCENE_LINEAR = "scene_linear"
 
 

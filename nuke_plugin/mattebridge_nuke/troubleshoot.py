@@ -37,7 +37,7 @@ def start(node: host.Node) -> threading.Thread:
     if host.gui():
         worker.start()
     else:
-        _work(node, server, findings, facts[0] if facts else None)
+        worker.run()
     return worker
 
 

@@ -88,6 +88,10 @@ def _shoulder_rate(span: float) -> float:
     return rate
 
 
+_ROOM = 1.0 - _SHOULDER_START
+_RATE = _shoulder_rate((_FILMIC_WHITE - _SHOULDER_START) / _ROOM)
+
+
 @dataclass(frozen=True)
 class FilmicLook:
     """Linear to .8, a logarithmic shoulder to 16, the sRGB curve: a highlight keeps some shape instead of clipping.
@@ -98,24 +102,20 @@ class FilmicLook:
     name: Literal["filmic"] = "filmic"
     shoulder_start: float = _SHOULDER_START
     white_point: float = _FILMIC_WHITE
-    _room: float = field(default=1.0 - _SHOULDER_START, repr=False)
-    _rate: float = field(
-        default=_shoulder_rate((_FILMIC_WHITE - _SHOULDER_START) / (1.0 - _SHOULDER_START)), repr=False
-    )
 
     def forward(self, light: Float32) -> Float32:
         start = np.float32(self.shoulder_start)
         seen = np.minimum(light, start)
         over = light > start
         if over.any():
-            excess = (light[over] - start) / np.float32(self._room)
-            seen[over] += np.log1p(np.float32(self._rate) * excess) * np.float32(self._room / self._rate)
+            excess = (light[over] - start) / np.float32(_ROOM)
+            seen[over] += np.log1p(np.float32(_RATE) * excess) * np.float32(_ROOM / _RATE)
         return np.clip(encode_srgb(seen), np.float32(0), np.float32(1))
 
     def inverse(self, codes: Float32) -> Float32:
         compressed = decode_srgb(np.clip(codes, np.float32(0), np.float32(1)))
-        share = np.clip((compressed - self.shoulder_start) / self._room, 0.0, 1.0).astype(np.float32)
-        excess = np.expm1(np.float32(self._rate) * share) * np.float32(self._room / self._rate)
+        share = np.clip((compressed - self.shoulder_start) / _ROOM, 0.0, 1.0).astype(np.float32)
+        excess = np.expm1(np.float32(_RATE) * share) * np.float32(_ROOM / _RATE)
         light: Float32 = np.minimum(compressed, np.float32(self.shoulder_start)) + excess
         return light
 

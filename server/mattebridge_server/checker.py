@@ -12,14 +12,14 @@ import sys
 import msgspec
 
 from .engine.pipes import PipeOut, claim_pipes, keep_to_roots, site_of
-from .engine.wire import CheckJob, Quit, Ready, Setup, ToHelper, read_body
+from .engine.wire import Ready, Setup, ToHelper, read_body
 from .models.registry import load_registry
 from .pipeline.check import check_job
 from .site import Site
 
 
 def main() -> int:
-    """Answer checks until the pipe closes or a `Quit` comes."""
+    """Answer checks until the pipe closes."""
     inward, outward = claim_pipes()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     decoder = msgspec.msgpack.Decoder(ToHelper)
@@ -31,10 +31,8 @@ def main() -> int:
             site = site_of(message)
             keep_to_roots(message)
             out.send(Ready(device="", models=()))
-        elif isinstance(message, CheckJob):
+        else:
             out.send(check_job(message.number, message.request, message.plan, site, registry))
-        elif isinstance(message, Quit):
-            break
     os._exit(0)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from mattebridge.errors import PathRefused
 from mattebridge.messages import JobRequest
+from mattebridge.requests import PATH_FIELDS
 
 _DRIVE = re.compile(r"[A-Za-z]:(?:/|\Z)")
 _ODD_ROOTS = ("/proc", "/dev", "/sys")
@@ -93,8 +94,7 @@ def resolve(path: str, roots: Sequence[str]) -> Path:
 
 def require_inside(request: JobRequest, roots: Sequence[str]) -> None:
     """Raises `PathRefused` where one of the job's paths leaves the roots; without roots there is nothing to leave."""
-    names = ("plate", "mask", "out", "core", "garbage", "fgr", "comp_over", "comp", "cleanplate")
-    for path in (getattr(request, name) for name in names):
+    for path in (getattr(request, name) for name in PATH_FIELDS):
         if path and roots:
             resolve(path, roots)
 

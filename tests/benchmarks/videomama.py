@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 from mattebridge.errors import OutOfMemory
 from mattebridge_server.matting.restore import Placement, restore
 from mattebridge_server.metrics.matting import mad
+from mattebridge_server.models.auto import SMALL_FEATURE_PX
 from mattebridge_server.models.base import Canvas, Device, LoadSpec, Window
 from mattebridge_server.models.edge import Edge
 from mattebridge_server.models.execution import release_device_memory
@@ -360,7 +361,7 @@ def routing() -> None:
         guide, place = np.sqrt(np.clip(plate, 0, 1)), Placement(0, 0, truth.shape[1], truth.shape[0])
         off = np.array([mad(restore(alpha, guide, mask, place), truth) for alpha in (small, soft)])
         edge = mad(next(iter(Edge().run(StillWindow(1, plate, mask), {}, lambda _: None))).alpha, truth)
-        routed = preflight([MaskSample(1, mask)], 1.0).small_features
+        routed = preflight([MaskSample(1, mask)], 1.0).feature_px < SMALL_FEATURE_PX
         if routed:
             total += edge, *off
         ratios = " / ".join(f"{edge / one:.2f}" if routed else "1.00" for one in off)

@@ -350,6 +350,11 @@ def test_public_names_are_where_they_are_said_to_be():
         mattebridge.nothing  # noqa: B018
 
 
+def test_the_version_is_that_of_the_package():
+    project = (Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8")
+    assert f'\nversion = "{mattebridge.__version__}"\n' in project
+
+
 def test_what_a_type_checker_sees_is_what_the_package_gives():
     tree = ast.parse(Path(mattebridge.__file__).read_text(encoding="utf-8"))
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level == 1]

@@ -15,8 +15,8 @@ import pytest
 from fakenuke import tcl
 from fakenuke.local_server import LocalServer, running_server
 
+from mattebridge.cli import main, nuke_folder
 from mattebridge.cli import nuke as command
-from mattebridge.cli import nuke_folder
 from mattebridge.errors import InputError, OutputFailed
 from mattebridge.keys import load_or_create
 
@@ -79,7 +79,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Path:
     home = tmp_path_factory.mktemp("home") / ".nuke"
     home.mkdir()
     (home / "init.py").write_text("import os\nSTUDIO = os.name")
-    assert command.main(["nuke", "install", "--nuke-dir", str(home), "--wheels", str(wheels)]) == 0
+    assert main(["nuke", "install", "--nuke-dir", str(home), "--wheels", str(wheels)]) == 0
     return home
 
 
@@ -160,10 +160,10 @@ def test_nuke_s_own_init_keeps_what_was_in_it(home: Path) -> None:
 def test_uninstall_takes_away_what_install_made_and_no_more(home: Path, tmp_path: Path) -> None:
     copy = tmp_path / ".nuke"
     shutil.copytree(home, copy)
-    assert command.main(["nuke", "uninstall", "--nuke-dir", str(copy)]) == 0
+    assert main(["nuke", "uninstall", "--nuke-dir", str(copy)]) == 0
     assert [path.name for path in copy.iterdir()] == ["init.py"]
     assert (copy / "init.py").read_text() == "import os\nSTUDIO = os.name\n"
-    assert command.main(["nuke", "uninstall", "--nuke-dir", str(copy)]) == OutputFailed.exit_status
+    assert main(["nuke", "uninstall", "--nuke-dir", str(copy)]) == OutputFailed.exit_status
 
 
 def test_a_folder_that_is_not_ours_is_never_emptied(tmp_path: Path, wheels: Path) -> None:
@@ -180,7 +180,7 @@ def test_a_zip_for_a_package_store_holds_the_folder_and_touches_no_nuke(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     archive = tmp_path / "node.zip"
-    assert command.main(["nuke", "install", "--zip", str(archive), "--wheels", str(wheels)]) == 0
+    assert main(["nuke", "install", "--zip", str(archive), "--wheels", str(wheels)]) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["node.zip"]
     installed = home / nuke_folder.FOLDER
     files = {path for path in installed.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
@@ -215,7 +215,7 @@ def test_the_selftest_runs_the_installed_folder_in_nuke_s_terminal(
     program.write_text(NUKE.format(python=sys.executable, fake=fake))
     program.chmod(0o755)
     order = ["nuke", "selftest", "--nuke", str(program), "--nuke-dir", str(home)]
-    assert command.main(order) == 0
+    assert main(order) == 0
     lines = capfd.readouterr().out.splitlines()
     assert lines[-1].startswith("MatteBridge selftest: ")
     assert lines[-1].endswith("steps as expected")
@@ -224,7 +224,7 @@ def test_the_selftest_runs_the_installed_folder_in_nuke_s_terminal(
     text = gizmo.read_text("utf-8")
     gizmo.write_text(text.replace("$gui", "1"), "utf-8")  # as if a terminal could not be told from an interface
     try:
-        assert command.main(order) == 1
+        assert main(order) == 1
     finally:
         gizmo.write_text(text, "utf-8")
     assert "[FAILED] without a matte a render is refused" in capfd.readouterr().out
@@ -232,10 +232,10 @@ def test_the_selftest_runs_the_installed_folder_in_nuke_s_terminal(
 
 def test_a_nuke_that_is_not_there_is_said(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     missing = str(tmp_path / "Nuke99")
-    assert command.main(["nuke", "selftest", "--nuke", missing, "--nuke-dir", str(home)]) == InputError.exit_status
+    assert main(["nuke", "selftest", "--nuke", missing, "--nuke-dir", str(home)]) == InputError.exit_status
     assert missing in capsys.readouterr().err
     empty = ["nuke", "selftest", "--nuke", sys.executable, "--nuke-dir", str(tmp_path)]
-    assert command.main(empty) == InputError.exit_status
+    assert main(empty) == InputError.exit_status
     assert "mattebridge nuke install" in capsys.readouterr().err
 
 

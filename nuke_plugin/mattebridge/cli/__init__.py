@@ -14,7 +14,6 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NoReturn, Optional, TextIO
 
 from ..errors import Cancelled, InputError, MatteBridgeError, UsageError
@@ -179,7 +178,7 @@ def _parser(arguments: Sequence[str]) -> Parser:
     parser.add_argument("--version", action="version", version=f"mattebridge {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     wanted = next((word for word in arguments if not word.startswith("-")), "")
-    if wanted in FAMILIES and _exists(FAMILIES[wanted][0]):
+    if wanted in FAMILIES:
         family = importlib.import_module(f".{FAMILIES[wanted][0]}", __name__)
         family.add_parser(subparsers)
         for name in subparsers.choices:
@@ -187,14 +186,9 @@ def _parser(arguments: Sequence[str]) -> Parser:
             if subparsers.choices[name].get_default("run") is None:
                 subparsers.choices[name].set_defaults(run=family.run)
     else:
-        for name, (module, summary) in FAMILIES.items():
-            if _exists(module):
-                subparsers.add_parser(name, help=summary)
+        for name, (_, summary) in FAMILIES.items():
+            subparsers.add_parser(name, help=summary)
     return parser
-
-
-def _exists(module: str) -> bool:
-    return (Path(__file__).parent / f"{module}.py").exists()
 
 
 def _tell(error: MatteBridgeError, as_json: bool) -> int:

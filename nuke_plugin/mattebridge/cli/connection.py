@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 
 from ..client import Client
+from ..rendezvous import read_alive
 from ..settings import Settings
 
 
@@ -19,3 +20,8 @@ def settings_of(args: argparse.Namespace) -> Settings:
 def connect(args: argparse.Namespace) -> Client:
     """A client for the server that the flags name."""
     return Client.connect(settings=settings_of(args))
+
+
+def works_alone(settings: Settings) -> bool:
+    """Whether a command does its work in this process: it is told to, or no server of this user runs on this host."""
+    return settings.server == "local" or (settings.server == "auto" and read_alive(settings.runtime_dir) is None)

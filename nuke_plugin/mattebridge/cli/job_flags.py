@@ -6,13 +6,11 @@ import argparse
 import json
 import os
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 from ..errors import UsageError
-from ..messages import JobRequest, PromptInfo
+from ..messages import JobRequest, ParamValue, PromptInfo
 from ..requests import make_request
-
-ParamValue = Union[bool, int, float, str]
 
 
 def add_connection_flags(parser: argparse.ArgumentParser, local: bool = False) -> None:

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
             return _cancel(client, args)
         if args.command == "jobs" and args.follow:
             screen = Screen(args.json)
-            done = follow(client.attach(full_key(client, args.follow, finished=True)), screen)
+            done = follow(client.attach(full_key(client, args.follow)), screen)
             if not args.json:
                 print(f"done: {frames(done.written)} written, {done.kept} kept")
             return 0
@@ -63,9 +63,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def full_key(client: Client, prefix: str, finished: bool) -> str:
+def full_key(client: Client, prefix: str) -> str:
     """The one job whose key begins with ``prefix``. Raises `UsageError` for none or several."""
-    keys = {job.key for job in client.status(finished, 1000 if finished else 0).jobs}
+    keys = {job.key for job in client.status(finished=True, limit=1000).jobs}
     if prefix in keys:
         return prefix
     found = sorted(key for key in keys if key.startswith(prefix))
@@ -77,7 +77,7 @@ def full_key(client: Client, prefix: str, finished: bool) -> str:
 
 def _cancel(client: Client, args: argparse.Namespace) -> int:
     for prefix in args.keys:
-        key = full_key(client, prefix, finished=True)
+        key = full_key(client, prefix)
         state = client.cancel(key)
         print(json.dumps({"key": key, "state": state}) if args.json else f"{key[:SHORT_KEY]}  {state}")
     return 0

@@ -20,7 +20,7 @@ from ..messages import TERMINAL, Done, JobRequest
 from ..plan_file import agreed_plan, with_request
 from ..settings import Settings
 from . import NO_SERVER, need, write_line
-from .connection import settings_of
+from .connection import settings_of, works_alone
 from .job_flags import add_connection_flags, add_job_flags, add_output_flags, request_of
 from .output import Teller, as_json, summary
 
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("with --json the plan needs a file", remedy="Add --out FILE.")
     screen = Screen(args.json)
     began = time.monotonic()
-    if _runs_here(settings):
+    if works_alone(settings):
         if args.detach:
             raise UsageError(
                 "there is no server to leave the job with", remedy="Start one: mattebridge serve --detach."
@@ -114,16 +114,6 @@ def _shown(job: Job, screen: Screen) -> Done:
     for event in job.events():
         screen(event)
     return job.wait()
-
-
-def _runs_here(settings: Settings) -> bool:
-    if settings.server == "local":
-        return True
-    if settings.server != "auto":
-        return False
-    from ..rendezvous import read_alive
-
-    return read_alive(settings.runtime_dir) is None
 
 
 def _run_there(

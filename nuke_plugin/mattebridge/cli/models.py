@@ -10,9 +10,8 @@ from typing import Any
 
 from ..errors import ModelUnknown
 from ..messages import ModelInfo, ParamInfo
-from ..rendezvous import read_alive
 from . import NO_SERVER, need
-from .connection import connect, settings_of
+from .connection import connect, settings_of, works_alone
 from .job_flags import add_connection_flags
 from .output import frames, size
 
@@ -47,7 +46,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     if args.command == "models" and args.action != "list":
-        status: int = need("mattebridge_server.models.hub").main(args)
+        status: int = need("mattebridge_server.models.hub_cli").run(args)
         return status
     models = _chosen(_models(args), [args.name] if args.command == "describe" else args.names)
     if args.json:
@@ -70,8 +69,7 @@ def _chosen(models: tuple[ModelInfo, ...], names: list[str]) -> tuple[ModelInfo,
 
 
 def _models(args: argparse.Namespace) -> tuple[ModelInfo, ...]:
-    settings = settings_of(args)
-    if settings.server == "local" or (settings.server == "auto" and read_alive(settings.runtime_dir) is None):
+    if works_alone(settings_of(args)):
         return _models_here(args)
     with connect(args) as client:
         return client.models()

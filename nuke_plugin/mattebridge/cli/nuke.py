@@ -14,9 +14,9 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
-from ..errors import InputError, MatteBridgeError, OutputFailed
+from ..errors import InputError, OutputFailed
 from . import nuke_folder
 from .nuke_folder import FOLDER, PLATFORMS
 
@@ -134,18 +134,3 @@ def _without_block(text: str) -> str:
         return text
     _, end, after = rest.partition(END)
     return before + after.lstrip("\n") if end else text
-
-
-def main(arguments: Optional[list[str]] = None) -> int:
-    """`python -m mattebridge.cli.nuke`, for a machine that has nothing but this package."""
-    parser = argparse.ArgumentParser(prog="mattebridge")
-    add_parser(parser.add_subparsers(dest="command", required=True))
-    try:
-        return run(parser.parse_args(arguments))
-    except MatteBridgeError as error:
-        print(f"mattebridge: {error}", file=sys.stderr)
-        return error.exit_status
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -10,7 +10,6 @@ from mattebridge.errors import MatteBridgeError, PathRefused
 
 from .effects import Ask, Outbox, Peer
 from .floor import Floor
-from .jobs import error_info
 from .requests import PathBack, for_server, model_problem, through_socket
 
 
@@ -29,11 +28,11 @@ class Checks:
         try:
             request = for_server(message.job, self.floor.site)
         except MatteBridgeError as error:
-            self.out.send(peer, m.Checked(message.request, problems=(error_info(error),)))
+            self.out.send(peer, m.Checked(message.request, problems=(m.ErrorInfo.of(error),)))
             return
         problem = model_problem(request, self.floor.models(), self.floor.site, self.floor.budget_bytes())
         if problem is not None:
-            problems.append(error_info(problem))
+            problems.append(m.ErrorInfo.of(problem))
         if through_socket(request):
             self.out.send(peer, m.Checked(message.request, tuple(problems), facts=self._facts()))
             return
@@ -68,7 +67,7 @@ class Checks:
                 remedy="See whether the share is mounted and alive on the server.",
                 file=plate,
             )
-            self.answered(number, (error_info(error),))
+            self.answered(number, (m.ErrorInfo.of(error),))
 
     def _facts(self) -> dict[str, m.ParamValue]:
         scheduler = self.floor.scheduler

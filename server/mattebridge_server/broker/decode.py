@@ -25,7 +25,7 @@ from mattebridge.messages import (
     TAGS,
     JobRequest,
 )
-from mattebridge.requests import CHOICES, KEY_PATTERN
+from mattebridge.requests import CHOICES, KEY_PATTERN, PATH_FIELDS
 
 MESSAGE_BYTES = HEADER_BYTES + (MESSAGE_PARTS - 2) * BLOB_BYTES + 64
 """Whole size of the largest message, for the transport's own limit."""
@@ -161,7 +161,7 @@ def _check_request(job: JobRequest) -> None:
         value, allowed = getattr(job, name), CHOICES[name]
         if value not in allowed:
             raise Malformed("value", f"{name} {value[:40]!r} is none of {', '.join(allowed)}")
-    for name in ("plate", "mask", "out", "core", "garbage", "fgr", "comp_over", "comp", "cleanplate", "label"):
+    for name in (*PATH_FIELDS, "label"):
         if len(getattr(job, name)) > _LONGEST_TEXT:
             raise Malformed("value", f"{name} is longer than {_LONGEST_TEXT} characters")
 

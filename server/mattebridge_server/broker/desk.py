@@ -19,7 +19,7 @@ from .checks import Checks
 from .decode import Malformed, Received, decode, fitting
 from .effects import Leave, Offer, Outbox, Peer, Replay
 from .floor import Floor
-from .jobs import JobBook, Record, body_digest, error_info, public_state
+from .jobs import JobBook, Record, body_digest, public_state
 from .pixels import Pixels
 from .requests import for_server, model_problem
 from .session import Session, Sessions
@@ -77,7 +77,8 @@ class Desk:
             if session is None:
                 self.out.send(peer, self.sessions.need_hello())
             else:
-                self.out.send(peer, m.Rejected(error.request, error_info(ProtocolError(f"malformed message: {error}"))))
+                refusal = ProtocolError(f"malformed message: {error}")
+                self.out.send(peer, m.Rejected(error.request, m.ErrorInfo.of(refusal)))
             return
         message = received.message
         self.answered[type(message).__name__] += 1
@@ -114,7 +115,7 @@ class Desk:
                 log.exception("a %s message failed", type(message).__name__)
                 error = MatteBridgeError(f"the server failed: {type(error).__name__}: {error}")
             self.refused[error.code] += 1
-            self.out.send(peer, m.Rejected(getattr(message, "request", 0), error_info(error)))
+            self.out.send(peer, m.Rejected(getattr(message, "request", 0), m.ErrorInfo.of(error)))
 
     def _answer(self, peer: Peer, message: m.Describe) -> None:
         session = self.sessions.find(peer)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from mattebridge.errors import EngineFailed, MatteBridgeError, error_from_wire
-from mattebridge.messages import EngineInfo, ErrorInfo, ModelInfo, Started
+from mattebridge.errors import EngineFailed
+from mattebridge.messages import RESULT_ROLES, EngineInfo, ModelInfo, Started
 
 from ..engine import wire
 from ..site import Site
@@ -17,13 +17,13 @@ from . import journal
 from .effects import Kill, Outbox, Spawn, Tell
 from .jobs import JobBook, Record
 from .journal import ResultRow
-from .requests import RESULT_ROLES, PathBack, for_server, in_spool, through_socket
+from .requests import PathBack, for_server, in_spool, through_socket
 from .scheduler import Scheduler
 from .scheduling import End, Instruction, Interrupt, KillEngine, Picture, Requeue, Run, StartEngine
 
 
 @dataclass
-class EngineState:
+class EngineReport:
     """What an engine last told about itself. ``reading`` are the pictures that it is reading now."""
 
     models: tuple[ModelInfo, ...] = ()
@@ -45,13 +45,13 @@ class Floor:
     out: Outbox
     site: Site
     spool: str
-    engines: dict[str, EngineState] = field(default_factory=dict)
+    engines: dict[str, EngineReport] = field(default_factory=dict)
     windows: int = 0
     deaths: int = 0
 
     def __post_init__(self) -> None:
         for name in self.scheduler.engines:
-            self.engines.setdefault(name, EngineState())
+            self.engines.setdefault(name, EngineReport())
 
     # -- questions ---------------------------------------------------------------------------------------------
 
@@ -230,7 +230,7 @@ class Floor:
         self.deaths += 1
         dead = self.engines[name]
         reason = f"{dead.last_word} ({reason})" if dead.last_word else reason
-        self.engines[name] = EngineState(models=dead.models)
+        self.engines[name] = EngineReport(models=dead.models)
         self.apply(self.scheduler.engine_died(now, name, reason, dead.reading))
 
     def _of_job(self, now: float, name: str, record: Record, message: msgspec.Struct) -> None:
@@ -265,7 +265,7 @@ class Floor:
         if job is None or job.engine != name:
             return
         self.engines[name].busy_s = 0.0
-        error = error_of(message.error) if message.error is not None else None
+        error = message.error.exception() if message.error is not None else None
         if message.outcome == "failed" and error is None:
             error = EngineFailed("the engine gave no reason")
         instructions = self.scheduler.engine_ended(now, name, message.key, message.outcome, error)
@@ -276,11 +276,6 @@ class Floor:
                 self.apply([*instructions[:index], *instructions[index + 1 :]])
                 return
         self.apply(instructions)
-
-
-def error_of(info: ErrorInfo) -> MatteBridgeError:
-    """The exception that an engine's or helper's error stands for."""
-    return error_from_wire(msgspec.to_builtins(info))
 
 
 def windows_of(text: str) -> dict[int, int]:

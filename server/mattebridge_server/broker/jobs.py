@@ -171,7 +171,7 @@ class JobBook:
             self._count_stages(facts or {})
             self.event(record, Done, (plan,) if plan else (), **fields)
         elif outcome == "failed":
-            reason = error_info(error or MatteBridgeError("the job failed without a reason"))
+            reason = ErrorInfo.of(error or MatteBridgeError("the job failed without a reason"))
             record.error = record.path_back.error(reason)
             self.failures[record.error.code] += 1
             place = {"job": record.key, "code": record.error.code, "frame": record.error.frame}
@@ -295,11 +295,6 @@ class JobBook:
     def blame(self, record: Record, windows: dict[int, int]) -> None:
         """Keep the deaths by window over a restart of the broker."""
         self.out.change(journal.set_windows(record.key, json.dumps(windows)))
-
-
-def error_info(error: MatteBridgeError) -> ErrorInfo:
-    """An error as it travels."""
-    return ErrorInfo(error.code, error.message, error.remedy, error.file, error.frame, dict(error.details))
 
 
 def _count(record: Record, frame: int, digest: str, kept: bool) -> None:

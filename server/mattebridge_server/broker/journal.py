@@ -261,11 +261,9 @@ class Journal:
         rows = self._db.execute(f"SELECT {_JOB_COLUMNS} FROM jobs WHERE ended_at IS NULL ORDER BY number")
         return [JobRow(*row) for row in rows]
 
-    def finished(self, limit: int = -1) -> list[JobRow]:
-        """Ended jobs, the newest first; all of them without a ``limit``."""
-        rows = self._db.execute(
-            f"SELECT {_JOB_COLUMNS} FROM jobs WHERE ended_at IS NOT NULL ORDER BY ended_at DESC LIMIT ?", (limit,)
-        )
+    def finished(self) -> list[JobRow]:
+        """Ended jobs, the newest first."""
+        rows = self._db.execute(f"SELECT {_JOB_COLUMNS} FROM jobs WHERE ended_at IS NOT NULL ORDER BY ended_at DESC")
         return [JobRow(*row) for row in rows]
 
     def events(self, key: str, after: int = 0, upto: int | None = None) -> Iterator[EventRow]:

@@ -16,13 +16,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import zmq
 
-from mattebridge import keys, rendezvous
+from mattebridge import __version__, keys, rendezvous
 from mattebridge.errors import Refused, ServerError, UsageError
 from mattebridge.messages import PROTOCOL_MAJOR, PROTOCOL_MINOR, Limits
 from mattebridge.settings import Settings, private_folder
@@ -173,7 +172,7 @@ def configure(args: Arguments, settings: Settings) -> Config:
         allowed=allowed,
         boot_id=secrets.token_hex(8),
         pid=os.getpid(),
-        version=_version(),
+        version=__version__,
         engine_command=(sys.executable, "-m", "mattebridge_server.engine"),
         helper_command=(sys.executable, "-m", "mattebridge_server.checker"),
         log_file=Path(args.log) if args.log else settings.runtime_dir / "server.jsonl",
@@ -280,13 +279,6 @@ def _state_dir(given: str, settings: Settings) -> Path:
     if network_file_system(settings.state_dir) and hasattr(os, "getuid"):
         usual = Path("/var/tmp") / f"mattebridge-{os.getuid()}"
     return private_folder(usual)
-
-
-def _version() -> str:
-    try:
-        return version("mattebridge")
-    except PackageNotFoundError:
-        return "0"
 
 
 def _say(line: str) -> None:

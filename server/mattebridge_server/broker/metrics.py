@@ -1,7 +1,7 @@
 """The server seen from outside: Prometheus text on /metrics, /live (the process answers) and /ready (it takes jobs).
 
 The figures are read from the broker's own state when they are asked for; nothing is counted twice. The port listens on
-this host only, unless an address is named with it.
+this host only: who is elsewhere comes through a proxy.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("mattebridge.broker")
 
+HOST = "127.0.0.1"
 REQUEST_BYTES = 8192
 REQUEST_S = 5.0
 STATES = ("uploading", "queued", "running", "cancelling")
@@ -103,7 +104,7 @@ class BrokerMetrics(Collector):
         )
 
 
-async def serve_metrics(service: Service, port: int, host: str = "127.0.0.1") -> asyncio.Server:
+async def serve_metrics(service: Service, port: int) -> asyncio.Server:
     """Answer GET /metrics, /live and /ready on the broker's own loop: what answers is what serves."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(BrokerMetrics(service))
@@ -124,7 +125,7 @@ async def serve_metrics(service: Service, port: int, host: str = "127.0.0.1") ->
         finally:
             writer.close()
 
-    return await asyncio.start_server(answer, host, port, limit=REQUEST_BYTES)
+    return await asyncio.start_server(answer, HOST, port, limit=REQUEST_BYTES)
 
 
 def _page(path: bytes, service: Service, registry: CollectorRegistry) -> tuple[str, bytes]:

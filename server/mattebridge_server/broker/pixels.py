@@ -10,10 +10,9 @@ from mattebridge.errors import InputError, MatteBridgeError, OutputFailed, Proto
 
 from .effects import Forget, Grant, Outbox, Peer, StorePart, Taken
 from .floor import Floor
-from .jobs import JobBook, Record, error_info
-from .requests import UPLOAD_ROLES
+from .jobs import JobBook, Record
 from .session import Session, Sessions
-from .uploads import name_problem
+from .uploads import name_problem, stored_label
 
 MOST_PARTS = 16384
 """Of one job's pictures on their way to the disk: a part costs memory beyond its bytes, which credit does not count."""
@@ -48,7 +47,7 @@ class Pixels:
 
     def _put(self, session: Session, record: Record, put: m.Put, blobs: Sequence[bytes]) -> None:
         size = len(blobs[0]) if len(blobs) == 1 else 0
-        if len(blobs) != 1 or put.role not in UPLOAD_ROLES:
+        if len(blobs) != 1 or put.role not in (*m.UPLOAD_ROLES, "config"):
             raise ProtocolError("a PUT carries one blob for a known role")
         if record.storing >= MOST_PARTS:
             raise ProtocolError(f"{record.storing} parts are under way; send more when some have been stored")
@@ -80,7 +79,7 @@ class Pixels:
         record.storing -= 1
         if error is not None:
             record.refused.setdefault(stored_label(put), error)
-            self.out.send(peer, m.Rejected(0, error_info(error)))
+            self.out.send(peer, m.Rejected(0, m.ErrorInfo.of(error)))
         elif whole:
             self.bytes_stored += put.total_bytes
             record.stored[stored_label(put)] = put.name
@@ -118,8 +117,3 @@ class Pixels:
             self.out.do(Taken(row))
         if record.ended and not record.results:
             self.out.do(Forget(record.key))
-
-
-def stored_label(put: m.Put) -> str:
-    """A picture's name in ACCEPTED's ``stored``: role/frame, or config/name."""
-    return f"{put.role}/{put.name if put.role == 'config' else put.frame}"

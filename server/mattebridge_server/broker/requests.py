@@ -18,16 +18,12 @@ from mattebridge.errors import (
     OutOfMemory,
     UsageError,
 )
-from mattebridge.messages import ErrorInfo, JobRequest, ModelInfo
+from mattebridge.messages import RESULT_ROLES, UPLOAD_ROLES, ErrorInfo, JobRequest, ModelInfo
+from mattebridge.requests import PATH_FIELDS
 
 from ..model_names import AUTO, FALLBACK, FILLER, helpers
 from ..paths import map_path
 from ..site import Site
-
-INPUT_ROLES = {"plate": "plate", "mask": "mask", "core": "core", "garbage": "garbage", "comp_over": "background"}
-OUTPUT_ROLES = {"out": "alpha", "fgr": "fgr", "comp": "comp", "cleanplate": "cleanplate"}
-UPLOAD_ROLES = frozenset((*INPUT_ROLES.values(), "config"))
-RESULT_ROLES = frozenset(OUTPUT_ROLES.values())
 
 _VARYING = re.compile(r"%[Vv]|\{version\}")
 
@@ -42,7 +38,7 @@ def for_server(request: JobRequest, site: Site) -> JobRequest:
     request = site.apply_preset(request)
     if through_socket(request):
         return request
-    names = [*INPUT_ROLES, *OUTPUT_ROLES, *(["config"] if is_config_path(request.config) else [])]
+    names = [*PATH_FIELDS, *(["config"] if is_config_path(request.config) else [])]
     theirs = {name: path for name in names if (path := getattr(request, name))}
     ours: dict[str, Any] = {name: map_path(path, site.path_map) for name, path in theirs.items()}
     return replace(request, **ours) if ours != theirs else request
@@ -60,9 +56,9 @@ def path_problem(request: JobRequest, site: Site) -> MatteBridgeError | None:
 def in_spool(request: JobRequest, spool: str, uploaded_config: bool) -> JobRequest:
     """The request with every path in the job's spool folder, ``spool/role/name``; names are kept."""
     paths: dict[str, Any] = {
-        name: f"{spool}/{role}/{base_name(path)}"
-        for name, role in (INPUT_ROLES | OUTPUT_ROLES).items()
-        if (path := getattr(request, name))
+        field: f"{spool}/{role}/{base_name(path)}"
+        for role, field in (UPLOAD_ROLES | RESULT_ROLES).items()
+        if (path := getattr(request, field))
     }
     if uploaded_config and is_config_path(request.config):
         archive = request.config.lower().endswith(".ocioz")
@@ -84,7 +80,7 @@ class PathBack:
     @classmethod
     def of(cls, original: JobRequest, sent: JobRequest) -> PathBack:
         """From what the client asked for and what the engine is told."""
-        names = [*INPUT_ROLES, *OUTPUT_ROLES, "config"]
+        names = [*PATH_FIELDS, "config"]
         pairs = {_folders(getattr(sent, name), getattr(original, name)) for name in names}
         return cls(tuple(sorted((pair for pair in pairs if pair[0] and pair[0] != pair[1]), reverse=True)))
 

@@ -18,7 +18,7 @@ import zmq
 import zmq.asyncio
 
 from mattebridge.errors import AuthRefused, MatteBridgeError, OutputFailed
-from mattebridge.messages import PROTOCOL_MAJOR, PROTOCOL_MINOR, TERMINAL, Rejected, Welcome
+from mattebridge.messages import PROTOCOL_MAJOR, PROTOCOL_MINOR, TERMINAL, ErrorInfo, Rejected, Welcome
 
 from ..crashpoints import reach
 from ..engine import wire
@@ -30,7 +30,7 @@ from .decode import decode_event, encode
 from .desk import About, Desk
 from .floor import Floor
 from .giving import Giving
-from .jobs import JobBook, error_info
+from .jobs import JobBook
 from .journal import Change, Journal
 from .metrics import serve_metrics
 from .pixels import Pixels
@@ -154,7 +154,7 @@ class Service:
             error = AuthRefused("this client's key was taken off the allow-list")
             self.desk.refused[error.code] += 1
             self.desk.gone(self.loop.time(), peer)
-            self.out.send(peer, Rejected(0, error_info(error)))
+            self.out.send(peer, Rejected(0, ErrorInfo.of(error)))
         else:
             self.desk.received(self.loop.time(), peer, parts, admin=local or allowed.admin(peer.user))
         if self.desk.stopping and not self.floor.scheduler.draining:

@@ -42,6 +42,11 @@ def name_problem(role: str, name: str) -> str:
     return ""
 
 
+def stored_label(put: Put) -> str:
+    """A picture's name in ACCEPTED's ``stored``: role/frame, or config/name."""
+    return f"{put.role}/{put.name if put.role == 'config' else put.frame}"
+
+
 @dataclass
 class _Incoming:
     """A picture that is coming in: how much of it is on disk, and its digest so far."""
@@ -121,9 +126,8 @@ class Spool:
         return self.folder / put.key / put.role / (put.name + _PART)
 
     def _note(self, put: Put) -> None:
-        label = put.name if put.role == "config" else str(put.frame)
         with (self.folder / put.key / _INDEX).open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps([f"{put.role}/{label}", put.name]) + "\n")
+            stream.write(json.dumps([stored_label(put), put.name]) + "\n")
 
     def stored(self, key: str) -> Mapping[str, str]:
         """Whole pictures of a job, ``role/frame`` → name, as far as they are still on the disk."""

@@ -6,7 +6,6 @@ import argparse
 import sys
 import time
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +83,6 @@ def header(width: int, height: int, frame: int) -> FrameHeader:
         data_window=window,
         display_window=window,
         colour=ColourHints(interop_id="lin_ap1_scene"),
-        frames_per_second=Fraction(24, 1),
         carried=(
             CarriedAttribute("smpte:TimeCode", "timecode", (0x01000000 | code, 0)),
             CarriedAttribute("framesPerSecond", "rational", (24, 1)),

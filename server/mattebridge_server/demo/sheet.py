@@ -24,12 +24,6 @@ def display(light: Float32) -> Float32:
     return network_transform(ColourConfig.load(DEFAULT_CONFIG), "ACEScg", "filmic").apply(light)
 
 
-def checkerboard(height: int, width: int, square: int = 24) -> Float32:
-    """A grey checkerboard, scene-linear (H, W, 3)."""
-    y, x = np.mgrid[:height, :width] // square
-    return np.repeat(np.where((x + y) % 2, 0.18, 0.45)[..., None], 3, axis=2).astype(np.float32)
-
-
 def heat(error: Float32) -> Float32:
     """Absolute alpha error (H, W), four times enlarged, as a colour ramp (H, W, 3) in 0..1."""
     codes = np.clip(np.abs(error) * 4 * 255, 0, 255).astype(np.uint8)

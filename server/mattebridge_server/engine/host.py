@@ -14,11 +14,9 @@ import threading
 from ..media import set_threads, watch_reads
 from ..models.folders import model_folders
 from ..pipeline.control import Control
-from ..pipeline.keys import FileDigests
-from ..pipeline.runner import Resources
-from .jobs import Worker
+from .jobs import worker_for
 from .pipes import PipeOut, site_of
-from .shelf import Shelf, execution_profile, parse_device
+from .shelf import Shelf, parse_device
 from .wire import Beat, Quit, Reading, Ready, RunJob, Setup, StopJob, ToEngine
 
 BEAT_S = 1.0
@@ -37,18 +35,7 @@ class Host:
         folders = model_folders(setup.folders, os.environ, site.models.folders)
         self._setup = setup
         self._shelf = Shelf(device, folders, budget_bytes=setup.budget_bytes)
-        self._worker = Worker(
-            self._shelf,
-            Resources(
-                FileDigests(),
-                site,
-                self._shelf.get,
-                setup.threads,
-                execution_profile(device),
-                package_version(),
-                self._shelf.aside,
-            ),
-        )
+        self._worker = worker_for(self._shelf, site)
         self._jobs: queue.SimpleQueue[RunJob | None] = queue.SimpleQueue()
         self._controls: dict[str, Control] = {}
         self._lock = threading.Lock()
@@ -122,10 +109,3 @@ def limit_threads(threads: int) -> None:
     cv2.setNumThreads(threads)
     set_threads(threads)
     numba.set_num_threads(min(threads, numba.get_num_threads()))
-
-
-def package_version() -> str:
-    """The installed version of mattebridge."""
-    from importlib.metadata import version
-
-    return version("mattebridge")

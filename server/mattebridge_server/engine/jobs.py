@@ -7,17 +7,18 @@ import traceback
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import msgspec
-
+from mattebridge import __version__
 from mattebridge.errors import EngineFailed, MatteBridgeError, OutOfMemory
 from mattebridge.messages import ErrorInfo, JobRequest
 
 from ..paths import require_inside
 from ..pipeline.control import Control, Emit, Stopped
+from ..pipeline.keys import FileDigests
 from ..pipeline.plan import parse_plan
 from ..pipeline.runner import JobRun, Resources, Tally
+from ..site import Site
 from .choice import settle_model, smaller_canvas
-from .shelf import Shelf
+from .shelf import Shelf, execution_profile
 from .wire import JobEnded, JobProgress, JobWarning, RunJob
 
 log = logging.getLogger("mattebridge.engine")
@@ -89,6 +90,15 @@ class Worker:
             return run.run(spooled=bool(job.spool), why=why, mine=mine, before={} if job.spool else job.written)
 
 
+def worker_for(shelf: Shelf, site: Site) -> Worker:
+    """A worker on the shelf's device. It remembers the digests of the files that its jobs read."""
+    device = shelf.device
+    resources = Resources(
+        FileDigests(), site, shelf.get, device.threads, execution_profile(device), __version__, shelf.aside
+    )
+    return Worker(shelf, resources)
+
+
 def _with_uploaded_config(job: RunJob) -> JobRequest:
     """A config that was uploaded is the folder of its files: its search paths lie there under logical names."""
     request = job.request
@@ -104,9 +114,4 @@ def done(key: str, tally: Tally) -> JobEnded:
 
 def failed(key: str, error: MatteBridgeError) -> JobEnded:
     """The last message of a run that an error ended."""
-    return JobEnded(key=key, outcome="failed", error=error_info(error))
-
-
-def error_info(error: MatteBridgeError) -> ErrorInfo:
-    """An exception as the message that carries it."""
-    return msgspec.convert(error.to_wire(), ErrorInfo)
+    return JobEnded(key=key, outcome="failed", error=ErrorInfo.of(error))

@@ -9,7 +9,7 @@ Arithmetic only. The ledger loads and frees nothing itself; it answers with inst
 A model holds its weights while it is loaded; running, it needs its peak besides what the others hold. Idle models are
 asked to leave least recently used first, and only as many as are needed. A reload of a loaded model (another
 precision, new files) is admitted next to the old one where there is room for both; where there is not, the old one is
-the last to leave. Either way a load that fails is taken back with `failed`, and who was not evicted goes on serving.
+the last to leave. A load that fails needs no word: who was not evicted is still held and goes on serving.
 """
 
 from __future__ import annotations
@@ -129,10 +129,6 @@ class Ledger:
         if self._pins.get(name):
             raise ValueError(f"{name} runs and cannot leave the device")
         self._held.pop(name, None)
-
-    def failed(self, need: Need) -> None:
-        """A load came to nothing. What was held before, an older load of the same model included, is still held."""
-        del need
 
     def pin(self, need: Need) -> None:
         """The model starts to run. Raises `ValueError` where it is not loaded."""

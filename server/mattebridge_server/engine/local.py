@@ -12,18 +12,16 @@ from typing import Any
 
 import msgspec
 
-from mattebridge.errors import Cancelled, MatteBridgeError, error_from_wire
+from mattebridge.errors import Cancelled
 from mattebridge.messages import CancelledEvent, Done, Failed, FrameDone, JobRequest, Progress, Started, Warning_
 
 from ..media import share_results
 from ..models.folders import model_folders
 from ..pipeline.control import Control
-from ..pipeline.keys import FileDigests
-from ..pipeline.runner import Resources
 from ..site import Site
-from .host import limit_threads, package_version
-from .jobs import Worker
-from .shelf import Shelf, execution_profile, parse_device
+from .host import limit_threads
+from .jobs import worker_for
+from .shelf import Shelf, parse_device
 from .wire import JobEnded, JobFrame, JobProgress, JobStarted, JobWarning, RunJob
 
 POLL_S = 0.1
@@ -50,10 +48,7 @@ def run_local(
     limit_threads(threads)
     share_results(parsed.output.umask_bits, parsed.output.group_id())
     shelf = Shelf(spec, model_folders(folders, os.environ, parsed.models.folders))
-    worker = Worker(
-        shelf,
-        Resources(FileDigests(), parsed, shelf.get, threads, execution_profile(spec), package_version(), shelf.aside),
-    )
+    worker = worker_for(shelf, parsed)
     key = uuid.uuid4().hex
     control = Control()
     teller = _Teller(key, emit)
@@ -116,8 +111,7 @@ class _Teller:
             self._event(CancelledEvent, self._written)
             raise Cancelled(f"cancelled after {self._written} frames")
         self._event(Failed, outcome.error)
-        error: MatteBridgeError = error_from_wire(msgspec.to_builtins(outcome.error))
-        raise error
+        raise outcome.error.exception()
 
     def _event(self, kind: Callable[..., Any], *values: Any) -> Any:
         self._seq += 1

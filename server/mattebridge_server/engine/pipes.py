@@ -37,7 +37,7 @@ class PipeOut:
             try:
                 self._pipe.write(data)
                 self._pipe.flush()
-            except (BrokenPipeError, OSError, ValueError):
+            except (OSError, ValueError):
                 os._exit(0)
 
 

@@ -48,21 +48,13 @@ class Shelf:
     def __init__(
         self, device: Device, folders: tuple[Path, ...], registry: Registry | None = None, budget_bytes: int = 0
     ) -> None:
-        self._device, self._folders = device, folders
-        self._registry = registry or load_registry()
+        self.device, self._folders = device, folders
+        self.registry = registry or load_registry()
         share = HOST_SHARE if device.kind == "cpu" else DEVICE_SHARE
         self._ledger = Ledger(budget_bytes or int(device.memory_bytes * share))
         self._loaded: dict[str, tuple[str, Model]] = {}
         self._resting: dict[str, Model] = {}  # unloaded, with what they remember on the host
         self._needs: dict[str, Need] = {}
-
-    @property
-    def registry(self) -> Registry:
-        return self._registry
-
-    @property
-    def device(self) -> Device:
-        return self._device
 
     @property
     def budget_bytes(self) -> int:
@@ -102,7 +94,7 @@ class Shelf:
         held = self._loaded.get(name)
         if held is not None and held[0] == wanted:
             return held[1]
-        model = self._registry.get(name)()
+        model = self.registry.get(name)()
         return model if model.identify(self._spec(name, wanted)) else self.get(name, precision, preset)
 
     @contextmanager
@@ -131,7 +123,7 @@ class Shelf:
 
     def precision(self, name: str, asked: str) -> str:
         """What was asked for; else what the device computes best in, for a model that has the choice."""
-        return asked or (default_precision(self._device) if self._registry.get(name).card.precisions else "")
+        return asked or (default_precision(self.device) if self.registry.get(name).card.precisions else "")
 
     def need_fits(self, name: str, precision: str = "", preset: str = "", helpers: Iterable[str] = ()) -> None:
         """Raises `OutOfMemory` with the numbers, and the presets that would fit, where the model could not run now.
@@ -150,14 +142,14 @@ class Shelf:
         """The model's presets that could run here now, with ``helpers`` beside it."""
         needs = {
             preset.name: self._with_helpers(self.need(name, precision, preset.name), helpers)
-            for preset in self._registry.get(name).card.presets
+            for preset in self.registry.get(name).card.presets
         }
         fitting = self._ledger.fitting(needs.values())
         return tuple(preset for preset, need in needs.items() if need in fitting)
 
     def need(self, name: str, precision: str, preset: str = "") -> Need:
         """What a model takes at a preset (its first where none is named), by measured peak or by its own formula."""
-        cls = self._registry.get(name)
+        cls = self.registry.get(name)
         card = cls.card
         precision = self.precision(name, precision)
         chosen = next((p for p in card.presets if p.name == preset), card.presets[0] if card.presets else None)
@@ -184,7 +176,7 @@ class Shelf:
         most = need
         for name in helpers:
             helper = self.need(name, "")
-            waits = self._registry.get(name).card.temporal == "shot"
+            waits = self.registry.get(name).card.temporal == "shot"
             peak = (need.weights_bytes if waits else need.peak_bytes) + helper.peak_bytes - helper.driver_bytes
             if name != need.name and peak > most.peak_bytes:
                 most = replace(need, name=f"{need.name} with {name}", peak_bytes=peak)
@@ -201,7 +193,7 @@ class Shelf:
 
     def installed(self) -> frozenset[str]:
         """Names of the models whose weights are on this machine now."""
-        return frozenset(name for name, cls in self._registry.classes.items() if self.is_installed(cls.card))
+        return frozenset(name for name, cls in self.registry.classes.items() if self.is_installed(cls.card))
 
     def require_installed(self, card: ModelCard) -> None:
         """Raises `ModelNotInstalled` that names the first missing file, where it comes from and how to get it."""
@@ -216,11 +208,11 @@ class Shelf:
         loaded = self.loaded
         return tuple(
             model_info(cls.card, card_params(cls.card), installed=self.is_installed(cls.card), loaded=name in loaded)
-            for name, cls in sorted(self._registry.classes.items())
+            for name, cls in sorted(self.registry.classes.items())
         )
 
     def _load(self, name: str, precision: str) -> Model:
-        model = self._resting.get(name) or self._registry.get(name)()
+        model = self._resting.get(name) or self.registry.get(name)()
         model.load(self._spec(name, precision))
         if name in self._loaded:
             self._evict(name)
@@ -228,7 +220,7 @@ class Shelf:
         return model
 
     def _spec(self, name: str, precision: str) -> LoadSpec:
-        return LoadSpec(self._device, precision, self._folders, lambda: self._room(name))
+        return LoadSpec(self.device, precision, self._folders, lambda: self._room(name))
 
     def _room(self, name: str) -> int:
         """What the budget leaves to a model when every other one that is loaded runs as well.

@@ -198,8 +198,8 @@ FromEngine = (
     | JobEnded
     | Beat
 )
-ToHelper = Setup | CheckJob | Quit
-FromHelper = Ready | JobChecked | Beat
+ToHelper = Setup | CheckJob
+FromHelper = Ready | JobChecked
 
 _encoder = msgspec.msgpack.Encoder()
 

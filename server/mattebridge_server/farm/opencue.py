@@ -27,6 +27,7 @@ from .template import JobSpec
 OUT_OF_MEMORY_STATUS = 33
 FIRST_FRAME = "#IFRAME#"
 GPU_MEMORY_UNIT = "m"
+PRIORITY = 1
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,6 @@ class CueJob:
     show: str
     shot: str
     user: str = ""
-    priority: int = 1
     max_retries: int = 2
     server: str = ""
 
@@ -89,7 +89,7 @@ def _launcher(bundle: Path, shot: FarmShot, spec: JobSpec, job: CueJob) -> Any:
     verify.depend_all(matte)
     script.add_layer(matte)
     script.add_layer(verify)
-    return cuerun.OutlineLauncher(script, maxretries=job.max_retries, priority=job.priority, nomail=True, **about)
+    return cuerun.OutlineLauncher(script, maxretries=job.max_retries, priority=PRIORITY, nomail=True, **about)
 
 
 def _quoted(words: list[str]) -> list[str]:

@@ -17,7 +17,7 @@ from mattebridge.config_digest import is_config_path
 from mattebridge.errors import PlanError, UsageError
 from mattebridge.frames import FrameSet
 from mattebridge.messages import JobRequest
-from mattebridge.requests import READ_FIELDS, WRITE_FIELDS, make_request
+from mattebridge.requests import PATH_FIELDS, WRITE_FIELDS, make_request
 from mattebridge.sequence import Sequence
 
 from ..pipeline.plan import ShotPlan, parse_plan
@@ -43,7 +43,7 @@ class FarmShot:
 
     def folders(self) -> dict[str, str]:
         """The folder of every path of the request, by field; of the OCIO config too where that is a file."""
-        found = {name: split_folder(getattr(self.request, name))[0] for name in (*READ_FIELDS, *WRITE_FIELDS)}
+        found = {name: split_folder(getattr(self.request, name))[0] for name in PATH_FIELDS}
         if is_config_path(self.plan.config):
             found["config"] = split_folder(self.plan.config)[0]
         return {name: folder for name, folder in found.items() if folder}
@@ -91,11 +91,11 @@ def with_paths(text: bytes, fields: Mapping[str, Any], version: int = 0, file: s
 
 def relocated(shot: FarmShot, folders: Mapping[str, str]) -> FarmShot:
     """The shot with its folders where this machine has them, by field as in `FarmShot.folders`. Raises `UsageError`."""
-    unknown = set(folders) - {"config", *READ_FIELDS, *WRITE_FIELDS}
+    unknown = set(folders) - {"config", *PATH_FIELDS}
     if unknown:
         raise UsageError(
             f"no path of a shot is called {', '.join(sorted(unknown))}",
-            remedy=f"Write --folder ROLE=DIR, ROLE one of {', '.join((*READ_FIELDS, *WRITE_FIELDS))} and config.",
+            remedy=f"Write --folder ROLE=DIR, ROLE one of {', '.join(PATH_FIELDS)} and config.",
         )
     changes: dict[str, Any] = {
         name: join_folder(folder, split_folder(getattr(shot.request, name))[1])
@@ -137,7 +137,7 @@ def join_folder(folder: str, name: str) -> str:
 
 def _settled(request: JobRequest, version: int) -> JobRequest:
     """View and version as they are for the whole job: chunks that choose for themselves would not choose alike."""
-    texts = {name: getattr(request, name) for name in (*READ_FIELDS, *WRITE_FIELDS) if getattr(request, name)}
+    texts = {name: getattr(request, name) for name in PATH_FIELDS if getattr(request, name)}
     if request.view:
         texts = {k: t.replace("%V", request.view).replace("%v", request.view[0]) for k, t in texts.items()}
     written = {name: Sequence.parse(texts[name]) for name in WRITE_FIELDS if name in texts}

@@ -92,7 +92,6 @@ class _Look:
         self._plan_digest = shot.plan.digest()
         # Tracked masks are made by the job itself: they are not on disk, and their digests cannot be known here.
         self._whole = not (shot.request.fill or shot.request.prompts)
-        self._roles = [role for role in ("alpha", "fgr", "comp", "cleanplate") if role in inputs.sequences]
 
     def alphas(self, frames: FrameSet) -> Iterator[Float32]:
         """The alpha of each frame that is right, one after the other; the others become problems."""
@@ -108,7 +107,7 @@ class _Look:
                 yield alpha
 
     def _frame(self, frame: int) -> Float32:
-        results = {role: self._result(role, frame) for role in self._roles}
+        results = {role: self._result(role, frame) for role in self._inputs.results}
         return results["alpha"]
 
     def _result(self, role: str, frame: int) -> Float32:

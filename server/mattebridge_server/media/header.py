@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from fractions import Fraction
 from typing import Any
 
 from mattebridge.errors import FrameError
@@ -83,7 +82,7 @@ class FrameHeader:
     """The header of one frame: of the part that holds its picture, with the channels of all parts.
 
     ``file_format`` is "openexr", "png", "tiff", "jpeg" or "planes"; ``storage`` the type of the picture's channels,
-    such as "half"; ``timecode`` is ``hh:mm:ss:ff`` or "". ``own`` holds our own attributes (`OWN_PREFIX`).
+    such as "half". ``own`` holds our own attributes (`OWN_PREFIX`).
     """
 
     path: str
@@ -98,8 +97,6 @@ class FrameHeader:
     storage: str = "half"
     compression: str = ""
     colour: ColourHints = ColourHints()
-    timecode: str = ""
-    frames_per_second: Fraction | None = None
     carried: tuple[CarriedAttribute, ...] = ()
     own: Mapping[str, str] = field(default_factory=dict, hash=False)
 
@@ -114,27 +111,20 @@ class FrameHeader:
         return self.data_window.height
 
     @property
-    def channel_names(self) -> tuple[str, ...]:
-        """Full names of the channels of all parts."""
-        return tuple(channel.name for channel in self.channels)
-
-    @property
     def raster(self) -> Raster:
         """The windows and the pixel aspect alone."""
         return Raster(self.data_window, self.display_window, self.pixel_aspect)
 
 
-def check_same_geometry(expected: FrameHeader, found: FrameHeader, *, data_window: bool = True) -> None:
+def check_same_geometry(expected: FrameHeader, found: FrameHeader) -> None:
     """Raise `FrameError` where ``found`` is not of the size of ``expected``, the first frame of the shot.
 
-    ``data_window=False`` allows the stored rectangle to change, as in renders cropped to their content; use
-    `mattebridge_server.media.place` to bring such frames to one grid.
+    The stored rectangle may change, as in renders cropped to their content; `mattebridge_server.media.place` brings
+    such frames to one grid.
     """
     differences = []
     if found.display_window != expected.display_window:
         differences.append(f"display window {found.display_window} instead of {expected.display_window}")
-    if data_window and found.data_window != expected.data_window:
-        differences.append(f"data window {found.data_window} instead of {expected.data_window}")
     if abs(found.pixel_aspect - expected.pixel_aspect) > 1e-3 * expected.pixel_aspect:
         differences.append(f"pixel aspect {found.pixel_aspect:g} instead of {expected.pixel_aspect:g}")
     if differences:
@@ -156,17 +146,6 @@ def colour_hints(attributes: Mapping[str, Any]) -> ColourHints:
     )
 
 
-def timecode(attributes: Mapping[str, Any]) -> str:
-    """``smpte:TimeCode`` as ``hh:mm:ss:ff``, or "": binary-coded decimals in the first word (SMPTE 12M)."""
-    value = attributes.get("smpte:TimeCode")
-    if not (isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], int)):
-        return ""
-    word = value[0]
-    # Masks leave out the flags that share each byte: drop frame, colour frame, field and the binary groups.
-    pairs = [(word >> shift) & mask for shift, mask in ((24, 0x3F), (16, 0x7F), (8, 0x7F), (0, 0x3F))]
-    return ":".join(f"{pair >> 4}{pair & 15}" for pair in pairs)
-
-
 def own_attributes(attributes: Mapping[str, Any]) -> dict[str, str]:
     """Our own attributes among a part's."""
     return {name: value for name, value in attributes.items() if name.startswith(OWN_PREFIX) and isinstance(value, str)}
@@ -179,11 +158,3 @@ def carried_attributes(attributes: Mapping[str, Any], types: Mapping[str, str]) 
         for name, value in sorted(attributes.items())
         if name in _CARRIED and isinstance(value, (str, int, float, tuple)) and len(str(value)) <= _LONGEST_CARRIED
     )
-
-
-def frame_rate(attributes: Mapping[str, Any]) -> Fraction | None:
-    """``framesPerSecond`` where it is a positive fraction."""
-    value = attributes.get("framesPerSecond")
-    if isinstance(value, tuple) and len(value) == 2 and all(isinstance(n, int) and n > 0 for n in value):
-        return Fraction(value[0], value[1])
-    return None

@@ -28,9 +28,7 @@ from mattebridge_server.media.header import (
     FrameHeader,
     carried_attributes,
     colour_hints,
-    frame_rate,
     own_attributes,
-    timecode,
 )
 from mattebridge_server.media.library import DEFAULT_LIMITS, ReadLimits, prepare_library
 
@@ -127,8 +125,6 @@ class ImageFile:
             storage=source.formats[0],
             compression=str(attributes.get("compression", "")),
             colour=colour_hints(attributes),
-            timecode=timecode(shared),
-            frames_per_second=frame_rate(shared),
             carried=carried_attributes(shared, types),
             own=own_attributes(attributes),
         )

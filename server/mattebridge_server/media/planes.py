@@ -1,22 +1,8 @@
-"""``.planes``: float16 pixels with their shape and nothing else, for callers that want arrays and no image format.
-
-    offset  size  little-endian
-    0       4     the bytes ``MBPL``
-    4       2     version, 1
-    6       2     type of the values, 1 for float16
-    8       4     height
-    12      4     width
-    16      4     channels
-    20      12    zeros
-    32      ...   height x width x channels float16, rows from the top, channels interleaved
-
-One channel is A, two are Y and A, three are R, G and B, four R, G, B and A.
-"""
+"""``.planes``: float16 pixels with their shape and nothing else, laid out as `mattebridge.planes` says."""
 
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mattebridge.errors import FrameError, MissingFrames
+from mattebridge.planes import FORMAT, HEADER, SUFFIX
 from mattebridge_server.media.channels import Channel, read_names
 from mattebridge_server.media.commit import commit
 from mattebridge_server.media.geometry import Window
@@ -34,11 +21,6 @@ from mattebridge_server.media.library import DEFAULT_LIMITS, ReadLimits
 
 Float32 = NDArray[np.float32]
 
-SUFFIX = ".planes"
-_MAGIC = b"MBPL"
-_VERSION = 1
-_FLOAT16 = 1
-_HEADER = struct.Struct("<4sHHIII12x")
 _NAMES = {1: "A", 2: "YA", 3: "RGB", 4: "RGBA"}
 
 
@@ -67,7 +49,7 @@ class PlanesFile:
     def read(self, channels: Sequence[Channel]) -> Float32:
         """The pixels of ``channels``: (H, W, C) float32, exact."""
         try:
-            stored = np.fromfile(self.path, "<f2", offset=_HEADER.size)
+            stored = np.fromfile(self.path, "<f2", offset=HEADER.size)
         except OSError as error:
             raise self._error(f"cannot be read: {error.strerror}") from error
         if stored.size != np.prod(self._shape):
@@ -80,23 +62,23 @@ class PlanesFile:
         """Height, width and channels, checked against the limits and the size of the file."""
         try:
             with Path(self.path).open("rb") as stream:
-                start = stream.read(_HEADER.size)
+                start = stream.read(HEADER.size)
                 size = os.fstat(stream.fileno()).st_size
         except FileNotFoundError as error:
             raise MissingFrames(f"frame {self.frame} does not exist", file=self.path, frame=self.frame) from error
         except (OSError, ValueError) as error:
             raise self._error(f"cannot be read: {error}") from error
-        if len(start) < _HEADER.size:
+        if len(start) < HEADER.size:
             raise self._error(f"is truncated: it has {len(start)} bytes")
-        magic, version, kind, height, width, channels = _HEADER.unpack(start)
-        if magic != _MAGIC or version != _VERSION or kind != _FLOAT16:
-            raise self._error(f"is not a {SUFFIX} file of version {_VERSION} with float16 values")
+        *form, height, width, channels = HEADER.unpack(start)
+        if tuple(form) != FORMAT:
+            raise self._error(f"is not a {SUFFIX} file of version {FORMAT[1]} with float16 values")
         if channels not in _NAMES:
             raise self._error(f"has {channels} channels, and 1 to 4 are known")
         inside = 0 < height <= limits.max_side and 0 < width <= limits.max_side
         if not inside or height * width * channels * 4 > limits.max_bytes:
             raise self._error(f"claims an absurd size: {width}x{height} with {channels} channels")
-        if size != _HEADER.size + height * width * channels * 2:
+        if size != HEADER.size + height * width * channels * 2:
             raise self._error(f"has {size} bytes where {width}x{height} with {channels} channels needs another number")
         return height, width, channels
 
@@ -115,7 +97,7 @@ def write_planes(path: str, pixels: NDArray[Any], *, frame: int) -> int:
     if planes.ndim != 3 or planes.shape[2] not in _NAMES:
         raise ValueError(f"planes are (H, W) or (H, W, 1 to 4), not {pixels.shape}")
     half, changed = to_half(planes.astype(np.float32, copy=False), -HALF_MAX, HALF_MAX)
-    start = _HEADER.pack(_MAGIC, _VERSION, _FLOAT16, *planes.shape)
+    start = HEADER.pack(*FORMAT, *planes.shape)
 
     def write(temporary: str) -> None:
         with Path(temporary).open("wb") as stream:

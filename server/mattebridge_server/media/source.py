@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mattebridge.errors import FrameError
+from mattebridge.planes import SUFFIX
 from mattebridge_server.media.channels import find_picture
 from mattebridge_server.media.header import FrameHeader
 from mattebridge_server.media.image_file import ImageFile
 from mattebridge_server.media.library import DEFAULT_LIMITS, ReadLimits
-from mattebridge_server.media.planes import SUFFIX, PlanesFile
+from mattebridge_server.media.planes import PlanesFile
 from mattebridge_server.media.watch import being_read
 
 Source = ImageFile | PlanesFile

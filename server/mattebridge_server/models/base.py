@@ -21,13 +21,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from mattebridge.messages import ParamValue as ParamValue
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     Float32 = NDArray[np.float32]
 
-ParamValue = bool | int | float | str
 Temporal = Literal["frame", "window", "shot"]
 PlateState = Literal["linear", "display"]
 

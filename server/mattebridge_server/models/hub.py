@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from mattebridge.errors import InputError, LicenceRefused, OutputFailed
 from mattebridge_server.models import folders as places
@@ -49,18 +49,6 @@ class FileCheck:
 
 
 Confirm = Callable[[LicenceNotice], bool]
-
-
-def main(args: Any) -> int:
-    """`mattebridge models pull|verify|path` with the parsed command line; the exit status."""
-    from mattebridge_server.models import hub_cli
-
-    return hub_cli.run(args)
-
-
-def paths(card: ModelCard, model_folders: Sequence[Path]) -> tuple[Path, ...]:
-    """Where the model's files lie. Raises `ModelNotInstalled`."""
-    return tuple(places.require(card, model_folders).values())
 
 
 def pull(

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-
-import msgspec
 
 from mattebridge.errors import MatteBridgeError, OutputExists, OutputFailed
 from mattebridge.messages import ErrorInfo, JobRequest, ParamValue
@@ -25,7 +23,7 @@ from ..paths import resolve
 from ..site import Site
 from .control import Control
 from .glance import glance_at_masks, summed_up
-from .inputs import READ_ROLES, ShotInputs, exists, resolve_inputs
+from .inputs import ShotInputs, exists, resolve_inputs
 from .outputs import key_on_disk
 from .params import resolve_params, resolve_preset
 from .plan import parse_plan, sample_indices
@@ -44,12 +42,12 @@ class _Findings:
     frames: int = 0
     fresh: int = 0
 
-    def ask(self, question: Callable[[], None]) -> bool:
+    def ask(self, question: Callable[[], object]) -> bool:
         """Run one check; its error becomes a problem, unless the same was found before."""
         try:
             question()
         except MatteBridgeError as error:
-            info = msgspec.convert(error.to_wire(), ErrorInfo)
+            info = ErrorInfo.of(error)
             if info not in self.problems:
                 self.problems.append(info)
             return False
@@ -101,9 +99,9 @@ class _Check:
         name = self._request.model
         self._found.ask(lambda: cards.append(self._registry.get(name).card))
         if cards:
-            self._found.ask(lambda: _ignore(resolve_params(cards[0], self._request.params)))
+            self._found.ask(lambda: resolve_params(cards[0], self._request.params))
             if not self._plan:
-                self._found.ask(lambda: _ignore(resolve_preset(cards[0], self._request.preset)))
+                self._found.ask(lambda: resolve_preset(cards[0], self._request.preset))
         return cards[0] if cards else None
 
     def _resolve(self) -> None:
@@ -134,7 +132,7 @@ class _Check:
         if exists(last):
             frame, layer, view = self._inputs.shot[-1], self._request.plate_layer, self._inputs.view
             header = read_header(str(last), frame=frame, layer=layer, view=view)
-            check_same_geometry(first, header, data_window=False)
+            check_same_geometry(first, header)
         self._found.facts |= {
             "plate_width": first.display_window.width,
             "plate_height": first.display_window.height,
@@ -174,8 +172,8 @@ class _Check:
         return ShotInputs(there or chosen[:1], there or chosen[:1], self._inputs.sequences, self._inputs.view)
 
     def _writable(self) -> None:
-        for role, frame in self._written():
-            path = self._inputs.path(role, frame)
+        for role in self._inputs.results:
+            path = self._inputs.path(role, self._inputs.frames[0])
             assert path is not None
             folder = next(parent for parent in path.absolute().parents if exists(parent))
             if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
@@ -198,12 +196,3 @@ class _Check:
                 f"{foreign} files in the way are not results of mattebridge",
                 file=self._inputs.sequences["alpha"].pattern,
             )
-
-    def _written(self) -> Iterator[tuple[str, int]]:
-        for role in self._inputs.sequences:
-            if role not in READ_ROLES:
-                yield role, self._inputs.frames[0]
-
-
-def _ignore(_: object) -> None:
-    return None

@@ -18,6 +18,7 @@ from mattebridge.errors import (
     PathRefused,
 )
 from mattebridge.messages import JobRequest
+from mattebridge.requests import CHOICES
 from mattebridge_ocio.config import ColourConfig
 from mattebridge_ocio.exposure import exposure_gain
 from mattebridge_ocio.failure import ColourError
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     Float32 = NDArray[np.float32]
 
 DEFAULT_CONFIG = "ocio://cg-config-v2.1.0_aces-v1.3_ocio-v2.3"
-LOOKS = ("srgb", "filmic", "view")
 
 _Value = TypeVar("_Value")
 _ERRORS: dict[str, type[MatteBridgeError]] = {
@@ -90,8 +90,8 @@ def convert(config: ColourConfig, source: str, target: str, pixels: Float32) -> 
 
 def transform(config: ColourConfig, space: str, look: str, gain_stops: float = 0.0) -> NetworkTransform:
     """The shot's plate-to-network transform. Raises `InputError` for an unknown look or view."""
-    if look not in LOOKS:
-        raise InputError(f"there is no look {look!r}", remedy=f"Choose one of {', '.join(LOOKS)}.")
+    if look not in CHOICES["look"]:
+        raise InputError(f"there is no look {look!r}", remedy=f"Choose one of {', '.join(CHOICES['look'])}.")
     return translated(lambda: network_transform(config, space, look, 2.0**gain_stops))  # type: ignore[arg-type]
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mattebridge.planes import SUFFIX as PLANES_SUFFIX
+
 from ..matting.foreground import straight_foreground
 from ..matting.linear_light import solve_linear
 from ..matting.restore import Placement, restore
@@ -17,7 +19,7 @@ from ..model_names import CLEAN_PLATE, FILLER
 from ..models.base import FrameResult, Model, ModelCard
 from .background import behind
 from .colour import config_label, is_scene_linear
-from .inputs import PLANES_SUFFIX, WRITE_ROLES, ShotInputs
+from .inputs import ShotInputs
 from .outputs import FILL_ATTRIBUTE, KEY_ATTRIBUTE, SHOT_ATTRIBUTE, Outputs, role_key
 from .params import resolve_params
 from .planner import Shot
@@ -74,11 +76,6 @@ class Finisher:
         """Where results go; known once it is clear which of them are there already."""
         self._outputs = outputs
 
-    @property
-    def roles(self) -> tuple[str, ...]:
-        """What is written for every frame."""
-        return tuple(role for role in WRITE_ROLES if role in self._inputs.sequences)
-
     def finish(self, result: FrameResult) -> Finished:
         """Everything between the model and the disk."""
         frame = result.number
@@ -94,13 +91,13 @@ class Finisher:
         assert self._outputs is not None
         written = []
         header, grid = self._store.header(finished.frame), self._store.reference.data_window
-        for role in self.roles:
+        for role in self._inputs.results:
             path = str(self._outputs.path(role, finished.frame))
             about = {**self._about, KEY_ATTRIBUTE: role_key(key, role, self.extra(role, finished.frame))}
             if role == "cleanplate" and (filler := self._filler()) is not None:
                 about |= {FILL_ATTRIBUTE: filler.digest(), "fillLicence": filler.card.licence}
             with self._stages.measure("write"):
-                if path.endswith(PLANES_SUFFIX):
+                if path.endswith(PLANES_SUFFIX):  # has no room for a key, so it is never found fresh
                     image = finished.alpha if role == "alpha" else finished.colours[role]
                     write_planes(path, place(image, grid, header.data_window), frame=finished.frame)
                 elif role == "alpha":
@@ -163,7 +160,7 @@ class Finisher:
             return solve_linear(light, large, self._shot.transform)
 
     def _colours(self, frame: int, alpha: Float32, result: FrameResult) -> dict[str, Float32]:
-        roles = set(self.roles)
+        roles = set(self._inputs.results)
         colours: dict[str, Float32] = {}
         if roles - {"alpha"}:
             alpha = alpha.astype(np.float16).astype(np.float32)  # colours go with the alpha that is on disk

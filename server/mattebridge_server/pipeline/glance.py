@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mattebridge.messages import JobRequest
 
-from ..media import FrameHeader, choose_mask_channel, place, read_mask, read_plate, shrink, usable
+from ..media import FrameHeader, choose_mask_channel, place, read_plate, shrink, usable
 from .inputs import ShotInputs, exists, resolve_inputs
 from .plan import sample_indices
 from .planner import reference_header
@@ -80,20 +80,12 @@ def _samples(
         made = inputs.is_made("mask", frame)
         channel = channel or ("" if made else _channel(inputs, request, frame, str(path)))
         rule = made_rule() if made else MaskRule(channel, request.mask_invert, request.mask_fit)
-        mask = read_mask(
-            str(path),
-            frame=frame,
-            plate_header=header,
-            channel=rule.channel,
-            invert=rule.invert,
-            fit=rule.fit,
-            view=inputs.view,
-        )
+        mask = rule.read(path, frame, header, inputs.view)
         if previous is not None and previous != index - 1:
             yield MaskSample(frame, None)  # a gap: the next mask is not compared with the one before it
         previous = index
         plate = _plate(str(plate_path), frame, request, header, scale) if index in sampled else None
-        yield MaskSample(frame, _small(mask.coverage, scale), plate)
+        yield MaskSample(frame, shrink(mask.coverage, scale), plate)
 
 
 def _channel(inputs: ShotInputs, request: JobRequest, frame: int, path: str) -> str:
@@ -104,9 +96,5 @@ def _plate(path: str, frame: int, request: JobRequest, header: FrameHeader, scal
     """A plate on the shot's grid as a rough display picture: square root and clip, enough to compare colours."""
     plate = read_plate(path, frame=frame, layer=request.plate_layer, view=request.view)
     pixels, _ = usable(plate.pixels)
-    small = _small(place(pixels, plate.header.data_window, header.data_window), scale)
+    small = shrink(place(pixels, plate.header.data_window, header.data_window), scale)
     return np.asarray(np.sqrt(np.clip(small / max(1e-6, float(np.percentile(small, 95))), 0.0, 1.0)), np.float32)
-
-
-def _small(image: Float32, scale: float) -> Float32:
-    return shrink(image, scale)

@@ -16,7 +16,8 @@ from typing import TypeGuard
 
 from mattebridge.errors import InputError, MissingFrames, UsageError
 from mattebridge.frames import FrameSet
-from mattebridge.messages import JobRequest, PromptInfo
+from mattebridge.messages import RESULT_ROLES, UPLOAD_ROLES, JobRequest, PromptInfo
+from mattebridge.planes import SUFFIX as PLANES_SUFFIX
 from mattebridge.sequence import Sequence
 
 _LAYER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -24,11 +25,6 @@ _BEYOND = 1.0
 """How far outside the display window a prompt may lie, in its widths: overscan, not pixels taken for fractions."""
 
 _ASKED_ONE_BY_ONE = 8
-
-READ_ROLES = ("plate", "mask", "core", "garbage", "background")
-WRITE_ROLES = ("alpha", "fgr", "comp", "cleanplate")
-PLANES_SUFFIX = ".planes"
-"""Half-float planes for a client that holds pixels in memory; they carry no key, so they are never found fresh."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +62,11 @@ class ShotInputs:
         """A frame's place in the shot."""
         return self._places[frame]
 
+    @property
+    def results(self) -> tuple[str, ...]:
+        """Roles of what is written for every frame; the alpha is the first."""
+        return tuple(role for role in RESULT_ROLES if role in self.sequences)
+
     @cached_property
     def _places(self) -> dict[int, int]:
         return {frame: index for index, frame in enumerate(self.shot)}
@@ -82,17 +83,7 @@ def resolve_inputs(request: JobRequest, shot: str = "", *, elsewhere: bool = Fal
     ``elsewhere``: another machine will read and write them, maybe one of another platform. Raises `UsageError` for
     ranges and patterns that make no sense, `MissingFrames` when the plate has no frames.
     """
-    given = {
-        "plate": request.plate,
-        "mask": request.mask,
-        "core": request.core,
-        "garbage": request.garbage,
-        "background": request.comp_over,
-        "alpha": request.out,
-        "fgr": request.fgr,
-        "comp": request.comp,
-        "cleanplate": request.cleanplate,
-    }
+    given = {role: getattr(request, field) for role, field in (UPLOAD_ROLES | RESULT_ROLES).items()}
     sequences = {role: Sequence.parse(text) for role, text in given.items() if text}
     if "plate" not in sequences:
         raise UsageError("no plate was given", remedy="Name it: --plate PATH.")
@@ -190,12 +181,10 @@ def holes(inputs: ShotInputs) -> tuple[int, ...]:
 
 def check_names(inputs: ShotInputs) -> None:
     """Every written frame needs a name of its own, which is no name that is read, however its folder is spelled."""
-    read = _real_names(inputs, READ_ROLES, inputs.shot)
+    read = _real_names(inputs, tuple(UPLOAD_ROLES), inputs.shot)
     written: dict[str, str] = {}
-    for role in WRITE_ROLES:
-        sequence = inputs.sequences.get(role)
-        if sequence is None:
-            continue
+    for role in inputs.results:
+        sequence = inputs.sequences[role]
         if not sequence.name.lower().endswith((".exr", PLANES_SUFFIX)):
             raise UsageError(
                 f"results are EXR, and the {role} is to be {sequence.name}", remedy="End its name with .exr."
@@ -235,7 +224,7 @@ def _real_names(inputs: ShotInputs, roles: tuple[str, ...], frames: tuple[int, .
                 real[folder] = os.path.realpath(folder)
             for name in found:
                 names.setdefault(os.path.join(real[folder], name), role)
-            for name in _links(folder, found) if role in READ_ROLES else ():
+            for name in _links(folder, found) if role in UPLOAD_ROLES else ():
                 names.setdefault(os.path.realpath(os.path.join(folder, name)), role)
     return names
 

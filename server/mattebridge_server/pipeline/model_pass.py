@@ -49,7 +49,7 @@ class ModelPass:
         roles = [f"mask:{layer}" for layer in self.layers] or ["mask"]
         blends = {role: Blend(self.shot.plan, self.inputs.shot) for role in roles}
         display = self._display()
-        spans = self._spans(todo)
+        spans = needed_spans(self.shot.plan, self.inputs, todo)
         wanted = set(todo)
         for position, span in enumerate(spans):
             self.control.boundary("model")
@@ -106,9 +106,6 @@ class ModelPass:
         if self.shot.plan.region is None:
             return None
         return DisplayFrames(self.store, self.shot.plan, self.inputs.shot, self.shot.transform)
-
-    def _spans(self, todo: Sequence[int]) -> Sequence[Span]:
-        return needed_spans(self.shot.plan, self.inputs, todo)
 
     def _frames_of(self, span: Span, wanted: set[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         numbers = self.inputs.shot

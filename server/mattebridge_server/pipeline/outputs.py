@@ -21,7 +21,7 @@ from mattebridge.sequence import Sequence
 
 from ..media import OWN_PREFIX, make_folder, read_attributes, share
 from ..media.exr_check import is_cut_off
-from .inputs import WRITE_ROLES, ShotInputs, check_names, exists
+from .inputs import ShotInputs, check_names, exists
 
 KEY_ATTRIBUTE, SHOT_ATTRIBUTE, FILL_ATTRIBUTE = "key", "shot", "fillModel"
 ROLE_VERSIONS = {"comp": "2", "cleanplate": "2"}
@@ -48,10 +48,6 @@ class Outputs:
     version: int = 0
     carried: frozenset[Path] = frozenset()
 
-    @property
-    def roles(self) -> tuple[str, ...]:
-        return tuple(role for role in WRITE_ROLES if role in self.inputs.sequences)
-
     def path(self, role: str, frame: int) -> Path:
         path = self.inputs.path(role, frame)
         assert path is not None
@@ -70,7 +66,7 @@ def resolve_outputs(
     Files that are ``mine``, of an earlier round of the same job, are never in the way. Keys are only computed for
     frames that have a file: a first run reads nothing here. Raises `OutputExists`.
     """
-    roles = [role for role in WRITE_ROLES if role in inputs.sequences]
+    roles = inputs.results
     versioned = any(inputs.sequences[role].has_version for role in roles)
     version = max((max(inputs.sequences[r].versions(), default=0) for r in roles), default=0) if versioned else 0
     current = _at_version(inputs, roles, version or 1) if versioned else inputs
@@ -103,7 +99,7 @@ def _in_the_way(inputs: ShotInputs, stale: list[tuple[int, Path]]) -> OutputExis
 
 def make_folders(outputs: Outputs, frames: Iterable[int]) -> None:
     """Make every folder that the frames will be written to. Raises `OutputFailed` naming the folder."""
-    for folder in {outputs.path(role, frame).parent for role in outputs.roles for frame in frames}:
+    for folder in {outputs.path(role, frame).parent for role in outputs.inputs.results for frame in frames}:
         try:
             make_folder(folder)
         except OSError as error:
@@ -116,7 +112,7 @@ def results_with_keys(inputs: ShotInputs, keys: Mapping[int, str]) -> set[Path]:
     for frame, key in keys.items():
         alpha = inputs.path("alpha", frame)
         if alpha is not None and key_on_disk(alpha) == key:
-            found.update(path for role in WRITE_ROLES if (path := inputs.path(role, frame)) is not None)
+            found.update(path for role in inputs.results if (path := inputs.path(role, frame)) is not None)
     return found
 
 

@@ -102,7 +102,7 @@ def parse_plan(text: bytes) -> ShotPlan:
     """A plan from its JSON. Raises `PlanError` for anything that is not a plan of this version."""
     try:
         plan = msgspec.json.decode(text, type=ShotPlan)
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise PlanError(f"this is not a plan: {error}", remedy="Make one with `mattebridge plan`.") from error
     if plan.version != PLAN_VERSION:
         raise PlanError(f"the plan has version {plan.version}, this server makes and reads version {PLAN_VERSION}")

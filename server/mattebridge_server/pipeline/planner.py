@@ -21,7 +21,6 @@ from ..media import (
     Window,
     choose_mask_channel,
     read_header,
-    read_mask,
     read_plate,
     shrink,
     usable,
@@ -245,16 +244,7 @@ def _boxes(plan: ShotPlan, inputs: ShotInputs, header: FrameHeader, control: Con
             boxes.append(None)
             continue
         rule = made_rule() if inputs.is_made("mask", frame) else stated
-        mask = read_mask(
-            str(path),
-            frame=frame,
-            plate_header=header,
-            channel=rule.channel,
-            invert=rule.invert,
-            fit=rule.fit,
-            view=inputs.view,
-        )
-        boxes.append(subject_box(mask.coverage))
+        boxes.append(subject_box(rule.read(path, frame, header, inputs.view).coverage))
     return boxes
 
 

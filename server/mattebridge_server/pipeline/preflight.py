@@ -53,11 +53,6 @@ class Preflight:
     findings: tuple[Finding, ...]
     feature_px: float
 
-    @property
-    def small_features(self) -> bool:
-        """Whether the subject is so thin that a diffusion canvas would lose it, and `edge` does better."""
-        return self.feature_px < SMALL_FEATURE_PX
-
 
 def preflight(samples: Iterable[MaskSample], scale: float) -> Preflight:
     """Look at the frames in shot order; at most two are held at a time."""

@@ -35,7 +35,7 @@ class Reporter:
         self._spooled, self._pace = spooled, Pace(len(todo))
         self.started(len(todo), len(outputs.fresh), model, why)
         for frame in sorted(outputs.fresh):
-            files = [(role, str(outputs.path(role, frame))) for role in outputs.roles]
+            files = [(role, str(outputs.path(role, frame))) for role in outputs.inputs.results]
             self._files(frame, files, keys.of(frame), kept=True)
 
     def written(self, frame: int, files: list[tuple[str, str]], key: str) -> None:

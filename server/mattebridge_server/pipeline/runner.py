@@ -135,7 +135,7 @@ class JobRun:
             make_folders(outputs, todo)
             self._warn_about_masks(todo)
             self._tell.begin(outputs, todo, keys, self._model.card.name, why, spooled)
-            for folder in {outputs.path(role, frame).parent for role in outputs.roles for frame in todo[:1]}:
+            for folder in {outputs.path(role, frame).parent for role in self._inputs.results for frame in todo[:1]}:
                 remove_stale_temporaries(str(folder))
             model_pass = ModelPass(
                 self._model, shot, self._inputs, store, self._control, self._stages, self._tell.warn, layers

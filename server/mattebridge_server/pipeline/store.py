@@ -47,6 +47,18 @@ class MaskRule:
     invert: bool = False
     fit: str = ""
 
+    def read(self, path: Path, frame: int, plate: FrameHeader, view: str) -> Mask:
+        """A mask so read, on the grid of ``plate``. Raises what `read_mask` raises."""
+        return read_mask(
+            str(path),
+            frame=frame,
+            plate_header=plate,
+            channel=self.channel,
+            invert=self.invert,
+            fit=self.fit,
+            view=view,
+        )
+
 
 def made_rule(layer: str = "") -> MaskRule:
     """How a mask that the job made itself is read, however the user's own are: `keep_track` wrote it."""
@@ -91,11 +103,10 @@ class FrameStore:
         with self._lock:
             self._held.clear()
 
-    def prefetch(self, frames: Iterable[int], *, plate: bool = True) -> None:
+    def prefetch(self, frames: Iterable[int]) -> None:
         """Begin to read these frames, in this order; errors surface when a frame is asked for."""
         for frame in frames:
-            if plate:
-                self._future("plate", frame)
+            self._future("plate", frame)
             if self._inputs.has("mask"):
                 self._future_if_there("mask", frame)
 
@@ -188,7 +199,7 @@ class FrameStore:
         if repaired:
             self._warn("NON_FINITE", f"{repaired} pixels of the {role} were not finite and were repaired", frame)
         if role == "plate":
-            check_same_geometry(self.reference, plate.header, data_window=False)
+            check_same_geometry(self.reference, plate.header)
             self._compare(plate.header, frame)
             pixels = place(pixels, plate.header.data_window, self.reference.data_window)
         return replace(plate, pixels=pixels)
@@ -213,15 +224,7 @@ class FrameStore:
     def _read_mask(self, role: str, path: Path, frame: int) -> Mask:
         rule = self._rule_of(role, frame)
         with self._stages.measure("read"):
-            mask = read_mask(
-                str(path),
-                frame=frame,
-                plate_header=self.reference,
-                channel=rule.channel,
-                invert=rule.invert,
-                fit=rule.fit,
-                view=self._inputs.view,
-            )
+            mask = rule.read(path, frame, self.reference, self._inputs.view)
         if mask.non_finite:
             self._warn("NON_FINITE", f"{mask.non_finite} values of the {role} were not finite and became 0", frame)
         for message in mask.warnings:

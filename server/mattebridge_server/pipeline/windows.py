@@ -68,10 +68,6 @@ class Layout:
         total = sum(raw)
         return tuple((span, weight / total) for span, weight in zip(spans, raw, strict=True))
 
-    def reads(self, indices: Iterable[int]) -> tuple[int, ...]:
-        """Every shot index that has to be read to write these frames, ascending."""
-        return tuple(sorted({i for span in self.needed(indices) for i in range(span.start, span.stop)}))
-
     def borders(self) -> tuple[int, ...]:
         """Indices at which one more window begins to take part, the first frame left out: where a seam would show."""
         return tuple(sorted({span.start for span in self.spans[1:]} | {s.stop for s in self.spans[:-1]}))

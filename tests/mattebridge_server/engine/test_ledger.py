@@ -105,7 +105,6 @@ def test_a_reload_that_fails_leaves_the_old_model_serving() -> None:
     ledger = _with(30, A)
     reload = Need("a", 6, 12)
     assert ledger.admit(reload).evict == ()
-    ledger.failed(reload)
     assert ledger.holdings() == (Holding("a", 3, 0),)
     ledger.pin(A)
     ledger.unpin("a")
@@ -148,7 +147,6 @@ class LedgerMachine(RuleBasedStateMachine):
         for evicted in admission.evict:
             self.ledger.evicted(evicted)
         if not works:
-            self.ledger.failed(need)
             assert {h.name for h in before} - set(admission.evict) == {h.name for h in self.ledger.holdings()}
             return
         self.ledger.loaded(need)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -99,10 +98,10 @@ def test_the_header_reports_colour_time_and_camera(make_image, rgb_planes):
     assert header.colour.interop_id == "lin_ap1_scene"
     assert header.colour.chromaticities[:2] == pytest.approx((0.7, 0.3))
     assert not header.colour.aces_container
-    assert header.timecode == "12:34:56:38"
-    assert header.frames_per_second == Fraction(24000, 1001)
     carried = {attribute.name: attribute.value for attribute in header.carried}
     assert carried["camera"] == "A001"
+    assert carried["smpte:TimeCode"] == (0x12345678 & 0x3F7F7F3F, 0)
+    assert carried["framesPerSecond"] == (24000, 1001)
     assert "secret" not in carried
     assert hash(header)
 
@@ -192,7 +191,7 @@ def test_parts_are_matched_by_full_name(make_parts, rgb_planes):
     assert plate.channels == ("specular.R", "specular.G", "specular.B")
     np.testing.assert_array_equal(plate.pixels[..., 1], spec["G"].astype(np.float32))
     assert read_plate(path, frame=1, layer="diffuse").channels == ("diffuse.R", "diffuse.G", "diffuse.B")
-    assert "depth.Z" in plate.header.channel_names
+    assert "depth.Z" in [channel.name for channel in plate.header.channels]
 
 
 def test_a_part_has_its_own_data_window(make_parts, rgb_planes):
@@ -244,7 +243,7 @@ def test_a_file_without_rgb_says_what_it_holds(make_image, rgb_planes):
     with pytest.raises(FrameError, match="no RGB in A, Z") as caught:
         read_plate(path, frame=44)
     assert (caught.value.file, caught.value.frame) == (path, 44)
-    assert read_header(path, frame=44).channel_names == ("A", "Z")
+    assert [channel.name for channel in read_header(path, frame=44).channels] == ["A", "Z"]
 
 
 @pytest.mark.parametrize("names", [("x", "y", "z"), ("N.x", "N.y", "N.z"), ("P.X", "P.Y", "P.Z"), ("Y", "RY", "BY")])
@@ -260,8 +259,9 @@ def test_what_the_first_part_states_holds_for_the_picture_in_the_second(make_par
     rate = {"framesPerSecond": ("framesPerSecond", "rational", (24, 1))}
     parts = [(depth, {"name": "depth", "colorInteropID": "data", **time, **rate}), (rgb_planes(), {"name": "rgba"})]
     header = read_header(make_parts("p.exr", parts), frame=1)
-    assert (header.part, header.timecode, header.frames_per_second) == (1, "01:02:03:04", Fraction(24))
-    assert {"smpte:TimeCode", "framesPerSecond"} <= {carried.name for carried in header.carried}
+    carried = {attribute.name: attribute.value for attribute in header.carried}
+    assert header.part == 1
+    assert (carried["smpte:TimeCode"], carried["framesPerSecond"]) == ((0x01020304, 0), (24, 1))
     assert header.colour.interop_id == ""
 
 
@@ -284,9 +284,7 @@ def test_a_change_of_size_is_named(make_image, rgb_planes):
         check_same_geometry(first, wider)
     assert (caught.value.code, caught.value.frame) == ("BAD_FRAME", 1003)
     cropped = read_header(make_image("4.exr", rgb_planes(10, 20), data=(2, 2), display=(0, 0, 40, 24)), frame=1004)
-    with pytest.raises(FrameError, match="data window"):
-        check_same_geometry(first, cropped)
-    check_same_geometry(first, cropped, data_window=False)
+    check_same_geometry(first, cropped)
     squeezed = read_header(make_image("5.exr", rgb_planes(), PixelAspectRatio=2.0), frame=1005)
     with pytest.raises(FrameError, match="pixel aspect 2 instead of 1"):
         check_same_geometry(first, squeezed)

@@ -78,8 +78,8 @@ def test_an_alpha_has_the_plates_geometry_and_time(tmp_path, plate):
     assert header.data_window == Window(-4, -3, WIDTH, HEIGHT)
     assert header.display_window == Window(0, 0, 32, 18)
     assert header.pixel_aspect == 2.0
-    assert header.timecode == "01:02:03:04"
-    assert header.frames_per_second == plate.frames_per_second
+    assert {"smpte:TimeCode", "framesPerSecond"} <= {attribute.name for attribute in header.carried}
+    assert header.carried == plate.carried
     assert attributes_of(path)["camera"] == "A001"
     assert attributes_of(path)["reelName"] == "A001_C003"
 
@@ -165,11 +165,11 @@ def test_colour_keeps_the_plates_tags_and_has_no_alpha(tmp_path, plate):
     assert write_rgb(path, rgb, like=plate, frame=1001, attributes={"key": "k"}).clamped == 0
     back = read_plate(path, frame=1001)
     np.testing.assert_array_equal(back.pixels, rgb)
-    assert back.header.channel_names == ("R", "G", "B")
+    assert [channel.name for channel in back.header.channels] == ["R", "G", "B"]
     assert back.header.storage == "half"
     assert back.header.colour == plate.colour
     assert back.header.data_window == plate.data_window
-    assert back.header.timecode == plate.timecode
+    assert back.header.carried == plate.carried
     assert read_attributes(path) == {"mattebridge:key": "k"}
 
 

@@ -112,7 +112,7 @@ def test_points_become_alpha_foreground_composite_and_clean_plate_in_one_job(
 
 def test_several_objects_are_named_layers_of_one_file(run: Callable[..., tuple[SmallShot, Done]]) -> None:
     shot, _ = run(mask="", prompts=(point("hero", 0.2, 0.25), point("dog", 0.8, 0.7)))
-    names = set(read_header(str(shot.folder / "out/a.0002.exr"), frame=2).channel_names)
+    names = {channel.name for channel in read_header(str(shot.folder / "out/a.0002.exr"), frame=2).channels}
     assert names == {"A", "matte_hero.A", "matte_dog.A"}
 
 

@@ -95,14 +95,14 @@ def test_a_body_with_thin_arms_is_wide_and_a_cable_is_thin() -> None:
     cable = np.zeros(SIZE, np.float32)
     cable[70:73] = 1
     found = preflight([MaskSample(1, cable)], 7.5)
-    assert found.small_features and found.feature_px < SMALL_FEATURE_PX
+    assert found.feature_px < SMALL_FEATURE_PX
     assert [(finding.kind, finding.frame) for finding in found.findings] == [("small_feature", None)]
-    assert not preflight([MaskSample(1, body)], 7.5).small_features
+    assert preflight([MaskSample(1, body)], 7.5).feature_px >= SMALL_FEATURE_PX
 
 
 def test_a_shot_without_any_mask_is_not_called_small() -> None:
     found = preflight([MaskSample(1, None)], 7.5)
-    assert found.feature_px == float("inf") and not found.small_features and found.findings == ()
+    assert found.feature_px == float("inf") and found.findings == ()
 
 
 def test_emptiness_has_a_floor_not_an_exact_zero() -> None:

@@ -10,8 +10,6 @@ from mattebridge_server.models.base import DRIVER_BYTES, Canvas, ModelCard, Para
 
 GIB = 2**30
 WINDOW, STRIDE, DECODE_GROUP = 16, 12, 8
-MAX_LATENT_TOKENS = 65_535
-"""More tokens than this in one frame have been reported to break temporal attention and poison the CUDA context."""
 
 LICENCE = "Stability AI Community License"
 UNET = "VideoMaMa/unet"

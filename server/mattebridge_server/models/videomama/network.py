@@ -38,11 +38,6 @@ class Network:
     scale: int
     multiple: int
 
-    @property
-    def latent_channels(self) -> int:
-        """Channels of one latent: 4."""
-        return int(self.vae.config.latent_channels)
-
 
 def posterior_mean(vae: Any, centred: Tensor) -> Tensor:
     """The VAE's encoding of one image: (1, 3, H, W) in -1..1 -> (1, 4, h, w)."""

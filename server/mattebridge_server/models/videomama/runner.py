@@ -15,11 +15,12 @@ from torch import Tensor
 
 from mattebridge.errors import FrameError, InputError
 from mattebridge_server.models.base import Canvas, Checkpoint, LoadSpec, Window
+from mattebridge_server.models.canvas import MOST_TOKENS
 from mattebridge_server.models.coverage import binarise
 from mattebridge_server.models.execution import memory_errors
 from mattebridge_server.models.noise import frame_noise
 from mattebridge_server.models.videomama import network as net
-from mattebridge_server.models.videomama.card import MAX_LATENT_TOKENS, memory_need
+from mattebridge_server.models.videomama.card import memory_need
 from mattebridge_server.models.videomama.latents import EMPTY, LatentKey, Memory, WindowKey, content_key, to_image
 
 MAX_FRAMES = 24
@@ -141,9 +142,9 @@ class WindowRunner:
                 remedy="Let the plan choose the canvas.",
             )
         tokens = found.pixels // scale**2
-        if tokens > MAX_LATENT_TOKENS:
+        if tokens > MOST_TOKENS:
             raise InputError(
-                f"a canvas of {found.width}x{found.height} has {tokens} latent tokens; more than {MAX_LATENT_TOKENS} "
+                f"a canvas of {found.width}x{found.height} has {tokens} latent tokens; more than {MOST_TOKENS} "
                 "break temporal attention",
                 remedy="Use a smaller preset.",
             )
