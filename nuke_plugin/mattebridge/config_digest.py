@@ -34,10 +34,11 @@ CONFIG_NAME = "config.ocio"
 ARCHIVE_NAME = "config.ocioz"
 
 _PINNED = re.compile(r"[\w.+-]*v\d+\.\d+\.\d+[\w.+-]*\Z")
-_SRC = re.compile(r"(?<![\w-])src\s*:[ \t]*(?:\"((?:[^\"\\\n]|\\.)*)\"|'((?:[^'\n]|'')*)'|([^\s,}#][^,}\n]*))")
+_SRC = re.compile(r"(?<![\w-])src[\"']?\s*:\s*(?:\"((?:[^\"\\\n]|\\.)*)\"|'((?:[^'\n]|'')*)'|([^\s,}#][^,}\n]*))")
 _TOP_KEY = re.compile(r"^([A-Za-z_]+)[ \t]*:[ \t]*(.*)$", re.MULTILINE)
 _LEFTOVER = re.compile(r"\$\{\w*\}|\$\w+|%\w+%")
 _CHUNK_BYTES = 1 << 20
+_LONGEST_PATH = 4096
 
 
 @dataclass(frozen=True)
@@ -166,10 +167,17 @@ def _relative(hit: Path, root: Path, pattern: str) -> str:
 
 
 def _substitute(text: str, values: Mapping[str, str]) -> str:
-    # Longest name first, as OCIO does, so that $SHOT does not eat the head of $SHOT_GRADE.
-    for name in sorted(values, key=len, reverse=True):
-        for form in ("${" + name + "}", "$" + name, "%" + name + "%"):
-            text = text.replace(form, values[name])
+    # Longest name first, as OCIO does, so that $SHOT does not eat the head of $SHOT_GRADE. A value may name variables
+    # in its turn, as deep as there are names.
+    for _ in values:
+        before = text
+        for name in sorted(values, key=len, reverse=True):
+            for form in ("${" + name + "}", "$" + name, "%" + name + "%"):
+                text = text.replace(form, values[name])
+            if len(text) > _LONGEST_PATH:  # of values that name themselves: no file has such a name
+                return text
+        if text == before:
+            break
     return text
 
 
@@ -184,7 +192,9 @@ def _top_value(text: str, key: str) -> Optional[tuple[str, list[str]]]:
                 break
             if line.strip() and not line.lstrip().startswith("#"):
                 block.append(line)
-        return _uncommented(match.group(2)), block
+        inline = _uncommented(match.group(2))
+        # A list or a map in brackets may go on over the lines of its block.
+        return (" ".join([inline, *map(_uncommented, block)]) if inline[:1] in ("[", "{") else inline), block
     return None
 
 

@@ -1,7 +1,8 @@
 """What scene-linear means in this script, in the words that the server understands.
 
 `$OCIO` overrides the project settings, as it does in Nuke; then a custom config, then the stock config by its path.
-In Nuke's own mode the working space is linear Rec.709, and the status says so.
+In Nuke's own mode the working space is linear Rec.709, and the status says so. So it is in the stock config
+nuke-default, whose file has curves alone and does not say which gamut they are for.
 """
 
 from __future__ import annotations
@@ -41,11 +42,11 @@ def script_colour(root: Callable[[str], Any], environment: Mapping[str, str]) ->
     choice = str(root("OCIO_config"))
     if choice == "custom":
         return _ocio(str(root("customOCIOConfigPath")), "custom config")
+    if choice == NUKE_DEFAULT:
+        return ScriptColour(NUKE_DEFAULT, "", "linear Rec.709 (the nuke-default config)")
     stock = str(root("OCIOConfigPath") or "")
     if stock:
         return _ocio(stock, choice)
-    if choice == NUKE_DEFAULT:
-        return ScriptColour(NUKE_DEFAULT, "", "linear Rec.709 (the nuke-default config)")
     return ScriptColour("", "", f"unknown: the path of the config {choice} cannot be read from this Nuke")
 
 

@@ -23,7 +23,7 @@ _REC709_TO_XYZ: Float64 = np.array(
 _BRADFORD: Float64 = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 
 
-def contradiction(config: ColourConfig, space: str, stated: Chromaticities) -> str:
+def contradiction(config: ColourConfig, space: str, stated: Chromaticities, whose: str = "plate") -> str:
     """A warning where the header's ``stated`` xy of red, green, blue and white are not those of ``space``; else "".
 
     Says nothing about a space that is not linear, whose primaries cannot be measured with single colours, nor about
@@ -45,7 +45,7 @@ def contradiction(config: ColourConfig, space: str, stated: Chromaticities) -> s
     worst = float(np.abs(xy - np.reshape(stated[:6], (3, 2))).max())
     if worst <= _TOLERANCE:
         return ""
-    return f"the chromaticities in the plate's header are not those of '{space}' (off by {worst:.3f} in xy)"
+    return f"the chromaticities in the {whose}'s header are not those of '{space}' (off by {worst:.3f} in xy)"
 
 
 def _xyz_of(x: float, y: float) -> Float64:

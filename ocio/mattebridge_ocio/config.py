@@ -35,6 +35,8 @@ _REFERENCE_LINEAR_REC709 = "lin_rec709"
 # Nuke in its own mode converts curves only, so only the names whose gamut is Rec.709 mean the same thing here.
 _NUKE_BASE = "studio-config-v2.1.0_aces-v1.3_ocio-v2.3"
 _NUKE_NAMES = {"Linear Rec.709 (sRGB)": "linear", "sRGB - Texture": "sRGB", "Camera Rec.709": "rec709"}
+_NUKE_VIEW = "Un-tone-mapped"
+"""What its viewer shows by default: the sRGB curve alone."""
 
 _Build = Callable[[], OCIO.Processor]
 
@@ -295,6 +297,7 @@ def _nuke_default() -> OCIO.Config:
         space.addAlias(alias)
         config.addColorSpace(space)
     config.setRole(OCIO.ROLE_SCENE_LINEAR, config.getColorSpace("lin_rec709").getName())
+    config.setActiveViews(_NUKE_VIEW)
     return config
 
 

@@ -163,4 +163,5 @@ def _shoulder_of(light: Float32, mean: Float32) -> float:
     """Where the view's slope per stop has fallen to half of its steepest, above mid grey."""
     slope = np.gradient(mean[1:], np.log2(light[1:]))
     above = (light[1:] > 0.18) & (slope < 0.5 * slope.max())
+    above[: np.argmax(slope)] = False  # a plain display curve grows steeper up to its clip
     return float(light[1:][np.argmax(above)]) if above.any() else float(light[-1])

@@ -3,13 +3,14 @@
     1. the request                     the user knows best, and may overrule a wrong header
     2. the EXR header                  colorInteropID, or the flag of an ACES container
     3. a file rule of the config       but never the default rule, nor one that calls every such file ACES2065-1:
-                                       the built-in configs have it, and it says nothing about this plate
+                                       the built-in configs have it, and it says nothing about this plate; nor the
+                                       search for names in a path that OCIO adds to a config of version 1
     4. the site's default for the show
     5. Nuke's own mode                 linear Rec.709, said aloud
     6. an error with the candidates
 
 ``chromaticities`` in a header only cross-check: many writers leave a wrong or stale one, so a contradiction is a
-warning.
+warning. So is a header that states another space than the request.
 """
 
 from __future__ import annotations
@@ -73,11 +74,11 @@ def resolve_plate_space(
     warnings = []
     if source == "nuke-default":
         warnings.append("Nuke manages colour itself (no OCIO): the plate is taken as linear Rec.709")
+    if source == "request":
+        warnings.append(_overruled(config, hints, space))
     if hints.chromaticities is not None:
-        told = contradiction(config, space, hints.chromaticities)
-        if told:
-            warnings.append(told)
-    return Resolution(space, source, tuple(warnings))
+        warnings.append(contradiction(config, space, hints.chromaticities))
+    return Resolution(space, source, tuple(filter(None, warnings)))
 
 
 def _statement(config: ColourConfig, hints: PlateHints, request: str, site_default: str) -> tuple[str, Source] | None:
@@ -128,8 +129,21 @@ def _one_space(config: ColourConfig, stated: str, who: str, path: str) -> str:
     return spaces[0]
 
 
+def _overruled(config: ColourConfig, hints: PlateHints, space: str) -> str:
+    """A warning where the header states spaces of the config, and ``space``, the job's, is none of them; else ""."""
+    stated = [name for name in (_stated_id(hints), _ACES_CONTAINER_ID if hints.aces_container else "") if name]
+    meant = {found for name in stated for found in config.find(name)}
+    if not meant or space in meant:
+        return ""
+    return f"the plate's header states '{stated[0]}' and the job '{space}': the plate is read as the job says"
+
+
+def _stated_id(hints: PlateHints) -> str:
+    return "" if hints.interop_id.lower() in _UNSTATED_IDS else hints.interop_id
+
+
 def _header_id(hints: PlateHints) -> str:
-    stated = "" if hints.interop_id.lower() in _UNSTATED_IDS else hints.interop_id
+    stated = _stated_id(hints)
     if hints.aces_container and stated and stated.lower() != _ACES_CONTAINER_ID:
         raise ColourError(
             "space_ambiguous",
@@ -143,7 +157,7 @@ def _header_id(hints: PlateHints) -> str:
 
 def _by_file_rule(config: ColourConfig, path: str) -> str:
     """The space that a telling file rule gives to ``path``; empty where only the default or a catch-all matches."""
-    if not path:
+    if not path or config.ocio.getMajorVersion() < 2:  # whose rules nobody wrote: "lin" would be found in "/berlin/"
         return ""
     rules = config.ocio.getFileRules()
     space, index = config.ocio.getColorSpaceFromFilepath(path)

@@ -62,6 +62,12 @@ def test_an_empty_range_is_refused() -> None:
             "aces_1.2",
         ),
         ({"colorManagement": "OCIO", "OCIO_config": "nuke-default"}, {}, "nuke-default", "linear Rec.709"),
+        (
+            {"colorManagement": "OCIO", "OCIO_config": "nuke-default", "OCIOConfigPath": "/nuke/default/config.ocio"},
+            {},
+            "nuke-default",
+            "linear Rec.709",
+        ),
         ({"colorManagement": "OCIO", "OCIO_config": "aces_1.2"}, {}, "", "cannot be read"),
     ],
 )

@@ -93,6 +93,8 @@ def test_search_paths_and_variables_are_read_as_ocio_writes_them(paths: list[str
         ("search_path: /abs/luts:luts  # both\n", ["/abs/luts", "luts"]),
         ("search_path: C:\\luts:D:/luts\n", ["C:\\luts", "D:/luts"]),
         ('search_path: ["luts", more]\n', ["luts", "more"]),
+        ("search_path: [luts, # first\n  more]\nroles: {}\n", ["luts", "more"]),
+        ("search_path: [\n  luts,\n  more,\n]\nroles: {}\n", ["luts", "more"]),
         ("search_path:\n  # first\n  - 'luts'\n  - more # last\nroles:\n  - no\n", ["luts", "more"]),
         ("search_path:\n- luts\n- more\nroles: {}\n", ["luts", "more"]),
         ("resource_path: luts\n", ["luts"]),
@@ -111,8 +113,10 @@ def test_sources_are_found_in_every_form_people_write(tmp_path: Path) -> None:
         "{src: 'c''s.cube'}",
         "\n      src: d.cube\n",
         "{src: sub/e.cube}",
+        '{"src": "f.cube"}',
+        "\n      src:\n        g.cube\n",
     ]
-    names = ["a.cube", "b b.cube", "c's.cube", "d.cube", "sub/e.cube"]
+    names = ["a.cube", "b b.cube", "c's.cube", "d.cube", "sub/e.cube", "f.cube", "g.cube"]
     (tmp_path / "sub").mkdir()
     for name in names:
         (tmp_path / name).write_text(name)
@@ -151,6 +155,30 @@ def test_an_uploaded_config_gives_the_same_colours_and_the_same_digest(studio: P
     config = ColourConfig.load(str(folder), context, digest=digest)
     out = config.convert("graded", "studio aces").apply(np.ones((1, 1, 3), dtype=np.float32))
     assert out[0, 0, 0] == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize("names", [("LUTS", "SEQ"), ("P", "PROJECT")])
+def test_a_variable_that_names_another_is_followed_in_what_is_sent(
+    studio: Path, tmp_path: Path, names: tuple[str, str]
+) -> None:
+    outer, inner = names
+    declared = f"  {outer}: luts/${inner}\n  {inner}: sh010\n  GRADE: grade\n"
+    text = studio.read_text().replace("  SHOT: sh010\n  GRADE: grade\n", declared)
+    studio.write_text(text.replace("  - luts/$SHOT\n", f"  - ${outer}\n"))
+    context = {inner: "sh020"}
+    blobs = blobs_of(studio, context)
+    assert sorted(blobs) == ["config.ocio", "search/0/grade.cube"]
+    for source in (studio, laid_out(blobs, tmp_path / "store")):
+        loaded = ColourConfig.load(str(source), context, digest=digest_of_blobs(blobs))
+        out = loaded.convert("graded", "studio aces").apply(np.ones((1, 1, 3), dtype=np.float32))
+        assert out[0, 0, 0] == pytest.approx(0.75)
+
+
+def test_variables_that_name_themselves_come_to_an_end(tmp_path: Path) -> None:
+    declared = "".join(f"  V{n}: $V{(n + 1) % 64}$V{(n + 1) % 64}\n" for n in range(64))
+    config = tmp_path / "config.ocio"
+    config.write_text(f"environment:\n{declared}search_path: $V0\ncolorspaces:\n  - !<FileTransform> {{src: a.cube}}\n")
+    assert list(config_files(str(config)).paths) == ["config.ocio"]
 
 
 def test_an_archive_is_one_file_and_works_by_content(studio: Path, tmp_path: Path) -> None:

@@ -90,6 +90,19 @@ def test_the_view_inverts_on_the_neutral_axis_and_tells_where_it_compresses(conf
     np.testing.assert_allclose(look.inverse(look.forward(ramp)), ramp, rtol=0.02)
 
 
+@pytest.mark.parametrize("display", ["sRGB - Display", "Rec.1886 Rec.709 - Display"])
+def test_a_view_that_is_a_plain_curve_compresses_nothing_below_its_clip(display: str) -> None:
+    look = make_look(ColourConfig.load(ACES2), "view", display, "Un-tone-mapped")
+    assert look.white_point == pytest.approx(1, abs=0.01)
+    assert look.shoulder_start == look.white_point
+
+
+def test_the_view_of_nukes_own_mode_is_the_curve_that_its_viewer_shows() -> None:
+    ramp = greys([0.001, 0.02, 0.18, 0.5, 0.99, 4.0])
+    view = make_look(ColourConfig.load("nuke-default"), "view")
+    np.testing.assert_allclose(view.forward(ramp), SrgbLook().forward(ramp), atol=1e-3)
+
+
 def test_a_display_or_view_that_does_not_exist_is_refused_with_those_that_do() -> None:
     config = ColourConfig.load(ACES1)
     for names in ({"display": "cinema"}, {"view": "pretty"}):

@@ -58,6 +58,19 @@ def test_a_studios_own_rule_for_every_exr_is_trusted(studio: Path) -> None:
     assert failure(ColourConfig.load(str(studio)), PlateHints(path=EXR)).kind == "space_unstated"
 
 
+@pytest.mark.parametrize("path", ["/show/graded_plates/a.1001.exr", "/show/straw/a.1001.exr"])
+def test_names_of_spaces_within_a_path_say_nothing_where_a_config_has_no_rules(tmp_path: Path, path: str) -> None:
+    config = tmp_path / "config.ocio"
+    config.write_text(
+        "ocio_profile_version: 1\nstrictparsing: true\nroles: {scene_linear: lin, aces_interchange: lin}\n"
+        "displays: {monitor: [!<View> {name: plain, colorspace: lin}]}\ncolorspaces:\n"
+        "  - !<ColorSpace> {name: lin}\n  - !<ColorSpace> {name: grade}\n  - !<ColorSpace> {name: raw, isdata: true}\n"
+    )
+    loaded = ColourConfig.load(str(config))
+    assert failure(loaded, PlateHints(path=path)).kind == "space_unstated"
+    assert resolve_plate_space(loaded, PlateHints(path=path), site_default="lin").source == "site default"
+
+
 @pytest.mark.parametrize(
     ("uri", "stated", "space"),
     [
@@ -123,6 +136,24 @@ def test_an_interop_id_that_two_spaces_carry_is_ambiguous(studio: Path) -> None:
 
 def test_the_id_unknown_counts_as_no_statement() -> None:
     assert failure(ColourConfig.load(V4), PlateHints(interop_id="unknown")).kind == "space_unstated"
+
+
+@pytest.mark.parametrize(
+    ("hints", "request_", "told"),
+    [
+        (PlateHints(interop_id="lin_rec709_scene"), "ACEScg", "'lin_rec709_scene' and the job 'ACEScg'"),
+        (PlateHints(aces_container=True), "ACEScg", "'lin_ap0_scene' and the job 'ACEScg'"),
+        (PlateHints(interop_id="lin_ap1_scene"), "scene_linear", ""),
+        (PlateHints(interop_id="lin_ap1_scene", aces_container=True), "ACEScg", ""),
+        (PlateHints(interop_id="unknown"), "ACEScg", ""),
+        (PlateHints(interop_id="of_another_studio_scene"), "ACEScg", ""),
+    ],
+)
+def test_a_job_that_overrules_the_header_is_told_so(hints: PlateHints, request_: str, told: str) -> None:
+    found = resolve_plate_space(ColourConfig.load(V2), hints, request=request_)
+    assert found.space == "ACEScg"
+    assert len(found.warnings) == bool(told)
+    assert told in "".join(found.warnings)
 
 
 def test_chromaticities_only_warn() -> None:

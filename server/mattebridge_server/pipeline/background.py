@@ -9,20 +9,23 @@ from mattebridge.errors import FrameError
 from mattebridge_ocio.config import ColourConfig
 
 from ..media import FrameHeader, Plate, read_header
-from .colour import convert, stated_space
+from .colour import contradicted, convert, stated_space
 from .inputs import ShotInputs, exists
 
 Float32 = NDArray[np.float32]
 
 
-def require_background(inputs: ShotInputs, plate: FrameHeader, config: ColourConfig) -> None:
+def require_background(inputs: ShotInputs, plate: FrameHeader, config: ColourConfig, plate_space: str) -> str:
     """See that the first background fits the shot's ``plate``, before any frame is read. One that is missing is no
-    question of this function. Raises `FrameError` and `ColourSpaceUnknown`.
+    question of this function. Returns a warning where it may be in another space than it is taken to be, else "".
+    Raises `FrameError` and `ColourSpaceUnknown`.
     """
     path = inputs.path("background", inputs.frames[0])
-    if path is not None and exists(path):
-        header = read_header(str(path), frame=inputs.frames[0], view=inputs.view)
-        space_behind(header, plate, config, "")
+    if path is None or not exists(path):
+        return ""
+    header = read_header(str(path), frame=inputs.frames[0], view=inputs.view)
+    space, stated = space_behind(header, plate, config, plate_space), header.colour.chromaticities
+    return "" if stated == plate.colour.chromaticities else contradicted(config, space, stated, "background")
 
 
 def space_behind(header: FrameHeader, plate: FrameHeader, config: ColourConfig, plate_space: str) -> str:

@@ -19,6 +19,7 @@ from mattebridge.errors import (
 )
 from mattebridge.messages import JobRequest
 from mattebridge.requests import CHOICES
+from mattebridge_ocio.chromaticities import contradiction
 from mattebridge_ocio.config import ColourConfig
 from mattebridge_ocio.exposure import exposure_gain
 from mattebridge_ocio.failure import ColourError
@@ -81,6 +82,13 @@ def stated_space(config: ColourConfig, interop_id: str, path: str) -> str:
     """The config's space for what a header states. Raises `ColourSpaceUnknown` where there is none."""
     hints = PlateHints(path=path, interop_id=interop_id)
     return translated(lambda: resolve_plate_space(config, hints)).space
+
+
+def contradicted(config: ColourConfig, space: str, chromaticities: tuple[float, ...], whose: str) -> str:
+    """A warning where the ``chromaticities`` in a header, eight or none, are not those of ``space``; else ""."""
+    if len(chromaticities) != 8:
+        return ""
+    return translated(lambda: contradiction(config, space, chromaticities, whose))
 
 
 def convert(config: ColourConfig, source: str, target: str, pixels: Float32) -> Float32:

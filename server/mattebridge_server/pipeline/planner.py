@@ -54,7 +54,7 @@ def plan_shot(
     """Make the plan of a shot. Raises the typed error of whatever is missing or cannot be read."""
     header = reference_header(inputs, request.plate_layer)
     config, resolution = shot_colour(header, request, site)
-    require_background(inputs, header, config)
+    behind = require_background(inputs, header, config, resolution.space)
     resolve_preset(card, request.preset)
     channels, told = _channels(inputs, request, card)
     plan = ShotPlan(
@@ -88,7 +88,8 @@ def plan_shot(
     transform = colour.transform(config, plan.plate_space, plan.look or "filmic", plan.gain_stops)
     absent = holes(inputs) if not (request.frames or request.shot) else ()
     gap = (f"the plate has no frame {FrameSet(absent)}, and the others are matted without it",) if absent else ()
-    return Shot(plan, config, transform, header, (*gap, *resolution.warnings, *told, *plan.notes))
+    warnings = (*gap, *resolution.warnings, *filter(None, (behind,)), *told, *plan.notes)
+    return Shot(plan, config, transform, header, warnings)
 
 
 def shot_colour(header: FrameHeader, request: JobRequest, site: Site) -> tuple[ColourConfig, Resolution]:
@@ -112,10 +113,9 @@ def obey_plan(plan: ShotPlan, inputs: ShotInputs, request: JobRequest, card: Mod
     if plan.region is not None and len(plan.region.offsets) != len(inputs.shot):
         raise PlanError("the plan's region does not cover the plan's range")
     config = colour.load_config(as_planned(request, plan))
-    require_background(inputs, header, config)
-    return Shot(
-        plan, config, colour.transform(config, plan.plate_space, plan.look or "filmic", plan.gain_stops), header
-    )
+    behind = require_background(inputs, header, config, plan.plate_space)
+    transform = colour.transform(config, plan.plate_space, plan.look or "filmic", plan.gain_stops)
+    return Shot(plan, config, transform, header, tuple(filter(None, (behind,))))
 
 
 def as_planned(request: JobRequest, plan: ShotPlan) -> JobRequest:

@@ -214,6 +214,14 @@ class FrameStore:
                 f"{first.frame} {first.colour.stated or 'nowhere'}: all frames are read as one space",
                 frame,
             )
+        stated = found.colour.chromaticities, first.colour.chromaticities
+        if all(stated) and not np.allclose(*stated, atol=1e-3, equal_nan=True):
+            self._warn_once(
+                "PLATE",
+                f"the plate's header has other chromaticities than that of frame {first.frame}: all frames are read as "
+                "one space",
+                frame,
+            )
         if not grid.holds(found.data_window):
             self._warn_once(
                 "PLATE",

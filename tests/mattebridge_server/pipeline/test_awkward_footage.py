@@ -135,6 +135,19 @@ def test_a_plate_that_disagrees_with_the_first_is_pointed_out(shot_of: ShotOf) -
     assert told.count(("PLATE", 2)) == 2
 
 
+def test_chromaticities_that_change_within_a_shot_are_pointed_out_once(shot_of: ShotOf) -> None:
+    ap1 = (0.713, 0.293, 0.165, 0.830, 0.128, 0.044, 0.32168, 0.33767)
+    rec709 = (0.64, 0.33, 0.30, 0.60, 0.15, 0.06, 0.3127, 0.3290)
+    rounded = tuple(number + 1e-6 for number in ap1)
+    shot = shot_of(range(1, 6))
+    for frame, stated in zip(shot.frames, (ap1, rounded, (), rec709, rec709), strict=True):
+        like = replace(header(64, 48, frame), colour=ColourHints("lin_ap1_scene", chromaticities=stated))
+        write_rgb(str(shot.path("plate", frame)), noise(like.data_window, frame), like=like, frame=frame)
+    shot.run()
+    told = [event for event in shot.events if isinstance(event, Warning_) and "chromaticities" in event.message]
+    assert [(event.code, event.frame) for event in told] == [("PLATE", 4)]
+
+
 def test_the_channel_of_garbage_is_chosen_once_for_the_shot(shot_of: ShotOf) -> None:
     """A roto's alpha over black; on the second frame it covers the whole picture."""
     shot = shot_of((1, 2))

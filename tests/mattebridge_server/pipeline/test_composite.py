@@ -10,6 +10,7 @@ import PyOpenColorIO as OCIO
 import pytest
 
 from mattebridge.errors import MatteBridgeError, MissingFrames, UsageError
+from mattebridge.messages import Warning_
 from mattebridge_server.media import ColourHints, Window, read_plate, write_alpha, write_rgb
 from mattebridge_server.models.registry import load_registry
 from mattebridge_server.pipeline.check import check_job
@@ -69,6 +70,20 @@ def test_a_background_that_states_another_space_is_converted(shot_of: ShotOf, re
     comp = read_plate(str(shot.folder / "out/c.0001.exr"), frame=1).pixels
     expected = [0.613, 0.070, 0.021] if red == "lin_rec709_scene" else [1, 0, 0]
     assert comp[0, 0] == pytest.approx(expected, abs=2e-3)
+
+
+@pytest.mark.parametrize("whose", ["another's", "the plate's"])
+def test_a_background_whose_chromaticities_are_not_the_plates_is_pointed_out(shot_of: ShotOf, whose: str) -> None:
+    rec709 = (0.64, 0.33, 0.30, 0.60, 0.15, 0.06, 0.3127, 0.3290)
+    ap1 = (0.713, 0.293, 0.165, 0.830, 0.128, 0.044, 0.32168, 0.33767)
+    shot = shot_of((1,))
+    sky = shot.folder / "sky.exr"
+    other = whose == "another's"
+    like = replace(header(64, 48, 1), colour=ColourHints(chromaticities=rec709 if other else ap1))
+    write_rgb(str(sky), np.zeros((48, 64, 3), np.float32), like=like, frame=1)
+    shot.run(comp_over=str(sky), comp=str(shot.folder / "out/c.####.exr"))
+    told = [event.message for event in shot.events if isinstance(event, Warning_) and "background" in event.message]
+    assert len(told) == other, told
 
 
 def test_a_background_of_log_codes_brighter_than_float_holds_is_bounded(shot_of: ShotOf) -> None:
