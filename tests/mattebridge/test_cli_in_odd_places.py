@@ -67,6 +67,16 @@ def test_a_reader_that_leaves_changes_neither_the_job_nor_the_exit_status(flags,
 
 
 @posix
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_output_that_is_closed_changes_neither_the_job_nor_the_exit_status(closed, server, environment):
+    for words, status in (([*MATTE, "--json"], 3), (MATTE, 3), (["models"], 0)):
+        command = ["sh", "-c", f'exec "$0" "$@" {closed}', sys.executable, "-m", "mattebridge", *words]
+        ran = subprocess.run(command, env=environment, capture_output=True, timeout=60, check=False)
+        assert ran.returncode == status, ran.stderr
+        assert b"Traceback" not in ran.stdout + ran.stderr and b"unexpected" not in ran.stdout + ran.stderr
+
+
+@posix
 def test_a_reader_that_has_seen_enough_of_a_list_ends_the_command_quietly(server, environment):
     reading, writing = os.pipe()
     os.close(reading)

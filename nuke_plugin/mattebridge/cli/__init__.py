@@ -14,6 +14,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn, Optional, TextIO
 
 from ..errors import Cancelled, InputError, MatteBridgeError, UsageError
@@ -65,6 +66,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run one command; returns the exit status."""
     arguments = _values_joined(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in arguments
+    _open_what_is_closed()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name that the terminal's encoding lacks must not end the command
             stream.reconfigure(errors="backslashreplace")
@@ -101,6 +103,13 @@ def write_line(stream: TextIO, line: str) -> None:
         stream.flush()
     except BrokenPipeError:
         silence(stream)
+
+
+def _open_what_is_closed() -> None:
+    """Output that a scheduler or service closed goes nowhere: Python has no stream there, and every command writes."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
 
 
 def silence(stream: TextIO) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import MatteBridgeError, OutOfMemory, UsageError
 from ..frames import FrameSet
 from ..requests import plan_bytes
-from . import need
+from . import need, write_line
 from .connection import settings_of
 
 FARM_EXAMPLES = """\
@@ -116,10 +116,12 @@ def _add_bundle(commands: Any) -> None:
     for flag, _, about in PATH_FLAGS:
         bundle.add_argument(f"--{flag}", default="", help=about)
     bundle.add_argument("--overwrite", action="store_true", help="replace files that were made otherwise")
-    bundle.add_argument("--version", type=int, default=0, metavar="N", help="what {version} is (default: the next)")
+    bundle.add_argument("--version", type=_count, default=0, metavar="N", help="what {version} is (default: the next)")
     bundle.add_argument("--name", default="", help="the job's name")
     bundle.add_argument("--command", dest="mattebridge", default="mattebridge", help="how workers call mattebridge")
-    bundle.add_argument("--task-timeout", type=int, default=0, metavar="S", help="default: ten times the expected time")
+    bundle.add_argument(
+        "--task-timeout", type=_count, default=0, metavar="S", help="default: ten times the expected time"
+    )
     comp = bundle.add_argument_group("a comp that needs the matte, as a last step of the job")
     comp.add_argument("--nuke-script", default="", metavar="FILE", help="the script; a Write of it is rendered")
     comp.add_argument("--nuke-write", default="", metavar="NODE", help="the Write")
@@ -134,12 +136,20 @@ def _add_submit(commands: Any) -> None:
     submit.add_argument("--show", default="", help="OpenCue's show")
     submit.add_argument("--shot", default="", help="OpenCue's shot")
     submit.add_argument("--user", default="", help="OpenCue's user (default: you)")
-    submit.add_argument("--retries", type=int, default=2, metavar="N", help="how often OpenCue tries a frame again (2)")
+    submit.add_argument(
+        "--retries", type=_count, default=2, metavar="N", help="how often OpenCue tries a frame again (2)"
+    )
     submit.add_argument("--server", default="", metavar=SERVERS, help="what OpenCue's tasks give to farm task")
     submit.add_argument(
         "--print", dest="only_print", action="store_true", help="print OpenCue's job and submit nothing"
     )
     submit.add_argument("arguments", nargs="*", help="further arguments of `deadline bundle submit`, after --")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of 0 or more")
+    return int(text)
 
 
 def _add_shot(parser: argparse.ArgumentParser) -> None:
@@ -151,7 +161,7 @@ def _add_shot(parser: argparse.ArgumentParser) -> None:
 
 def _add_engine(parser: argparse.ArgumentParser, device: str = "the bundle's, else cpu:0") -> None:
     parser.add_argument("--device", default="", metavar="cpu:0|cuda:0", help=f"default: {device}")
-    parser.add_argument("--threads", type=int, default=0, metavar="N", help="threads of the engine (default: 2)")
+    parser.add_argument("--threads", type=_count, default=0, metavar="N", help="threads of the engine (default: 2)")
     parser.add_argument("--models-dir", default="", metavar="DIR", help="folder of the weights")
 
 
@@ -203,6 +213,8 @@ def _submit_opencue(args: argparse.Namespace) -> int:
     shot = need("mattebridge_server.farm.shot").read_shot(plan_bytes(bundle / "plan.json"), str(bundle))
     known = _parameters(args)
     choices = farm.Choices(int(known["ChunkSize"]), "", known["MatteBridge"], known["Device"], int(known["Threads"]))
+    if "NukeScript" in known:
+        sys.stderr.write(f"note: OpenCue gets no layer for the comp: render {known['NukeWrite']} once verify is done\n")
     job = cue.CueJob(args.show, args.shot, args.user, max_retries=args.retries, server=args.server)
     send = cue.job_specification if args.only_print else cue.submit
     print(send(bundle, shot, farm.job_spec(shot, choices), job))
@@ -268,7 +280,7 @@ def _exit(args: argparse.Namespace) -> int:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    report, shot = _report(args), _shot(args)
+    report, shot = _report(args), need("mattebridge_server.farm.task").on_this_machine(_shot(args))
     frames = FrameSet.parse(args.frames) if args.frames else shot.frames
     chunk = args.chunk or int(_parameters(args).get("ChunkSize", 0))
     verified = need("mattebridge_server.farm.verify").verify(shot, frames, chunk, report.progress)
@@ -335,4 +347,4 @@ def _report(args: argparse.Namespace) -> Any:
 
 
 def _line(text: str) -> None:
-    print(text, flush=True)
+    write_line(sys.stdout, text)

@@ -8,6 +8,8 @@ import sys
 
 import msgspec
 
+from mattebridge.errors import MatteBridgeError
+
 from .pipes import PipeOut, claim_pipes, keep_to_roots, site_of
 from .wire import CannotStart, Setup, ToEngine, read_body
 
@@ -34,7 +36,8 @@ def main() -> int:
         share_results(output.umask_bits, group)
         host = Host(setup, out)
     except Exception as error:
-        out.send(CannotStart(reason=f"{type(error).__name__}: {error}"))
+        told = isinstance(error, MatteBridgeError)
+        out.send(CannotStart(reason=str(error).rstrip(".") if told else f"{type(error).__name__}: {error}"))
         raise
     host.start()
     while (body := read_body(inward)) is not None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from mattebridge.errors import OutOfMemory
+from mattebridge.errors import EngineFailed, OutOfMemory, UsageError
 from mattebridge.messages import ModelInfo
 
 from ..models.base import Canvas, Device, LoadSpec, Model, ModelCard
@@ -29,13 +29,13 @@ FULL_HD = 1920 * 1080
 
 
 def parse_device(text: str, threads: int) -> Device:
-    """``cpu:0`` or ``cuda:1`` as a `Device` with its memory. Raises `ValueError`."""
+    """``cpu:0`` or ``cuda:1`` as a `Device` with its memory. Raises `UsageError`, `EngineFailed` without such a GPU."""
     kind, _, index = text.partition(":")
+    if kind not in ("cpu", "cuda") or not (index or "0").isdecimal():
+        raise UsageError(f"a device is cpu:N or cuda:N, not {text!r}")
     if kind == "cpu":
         return Device("cpu", int(index or 0), threads, host_memory_bytes())
-    if kind == "cuda":
-        return Device("cuda", int(index or 0), threads, _cuda_bytes(int(index or 0)))
-    raise ValueError(f"a device is cpu:N or cuda:N, not {text!r}")
+    return Device("cuda", int(index or 0), threads, _cuda_bytes(int(index or 0)))
 
 
 class Shelf:
@@ -254,5 +254,11 @@ def execution_profile(device: Device) -> str:
 def _cuda_bytes(index: int) -> int:
     import torch
 
-    total: int = torch.cuda.get_device_properties(index).total_memory
+    try:
+        total: int = torch.cuda.get_device_properties(index).total_memory
+    except (AssertionError, RuntimeError) as error:  # torch asserts that it was built for CUDA
+        raise EngineFailed(
+            f"this machine has no cuda:{index} that can be used: {error}",
+            remedy="Run it on one with a GPU, or with --device cpu:0; `mattebridge doctor` lists the devices here.",
+        ) from None
     return total

@@ -93,7 +93,10 @@ def job_spec(shot: FarmShot, choices: Choices) -> JobSpec:
     chunk = chunk_size(shot, choices.chunk)
     frames = shot.frames
     expected_s = _expected_seconds(shot, chunk)
+    if not choices.command:
+        raise UsageError("no command was named that workers call", remedy="Name it, or leave --command out.")
     name = one_line(choices.name or f"matte {shot.request.label or Path(shot.request.out).name}")
+    name = re.sub(r"([{}])(?=\1)", r"\1 ", name)  # two of them are the ends of a reference to a parameter
     return JobSpec(
         name=name[:LONGEST_NAME],
         frames=range_text(frames),

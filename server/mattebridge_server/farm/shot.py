@@ -7,7 +7,7 @@ names within them stay as they are. So every sequence of a request is a folder (
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from mattebridge.messages import JobRequest
 from mattebridge.requests import PATH_FIELDS, WRITE_FIELDS, make_request
 from mattebridge.sequence import Sequence
 
+from ..paths import PathMap, map_path
 from ..pipeline.plan import ShotPlan, parse_plan
 
 
@@ -110,6 +111,17 @@ def relocated(shot: FarmShot, folders: Mapping[str, str]) -> FarmShot:
         return moved
     text = json.dumps({**json.loads(shot.text), "config": config}).encode()
     return replace(moved, plan=parse_plan(text), text=text)
+
+
+def mapped(shot: FarmShot, maps: Iterable[PathMap]) -> FarmShot:
+    """The shot with its folders as the site's path maps name them on this machine; no maps: as it is.
+
+    Raises `PathRefused` for a Windows path that no map knows.
+    """
+    known = tuple(maps)
+    return (
+        relocated(shot, {name: map_path(folder, known) for name, folder in shot.folders().items()}) if known else shot
+    )
 
 
 def _plan(text: bytes, file: str) -> ShotPlan:

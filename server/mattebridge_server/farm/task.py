@@ -21,11 +21,11 @@ from mattebridge.messages import TERMINAL, Done, JobRequest
 from mattebridge.rendezvous import read_alive
 from mattebridge.settings import Settings
 
-from ..site import find_site
+from ..site import Site, find_site
 from .chunking import evened_chunks
 from .report import Report
 from .session import Recipe, Started, begin, ensure, last_words, session_settings
-from .shot import FarmShot
+from .shot import FarmShot, mapped
 
 Tell = Callable[[object], None]
 
@@ -57,7 +57,7 @@ def run_task(
     ``host`` with the server ``auto`` means the one that runs here, if there is one. Raises the typed error that the job
     ended with.
     """
-    request = replace(shot.request, frames=str(frames), shot=shot.plan.frames)
+    request = _asked(shot, frames)
     ended: list[bool] = []
 
     def tell(event: object) -> None:
@@ -72,10 +72,17 @@ def run_task(
             if host is not None and (host.server != "auto" or read_alive(host.runtime_dir)):
                 report.status("on the server of this host" if host.server == "auto" else f"on {host.server}")
                 return _there(request, shot.text, host, tell, stop)
-            return _here(request, shot.text, recipe, tell, stop)
+            here = on_this_machine(shot)  # a server does that itself
+            return _here(_asked(here, frames), here.text, recipe, tell, stop)
         except MatteBridgeError as error:
             error.details["told"] = bool(ended)
             raise
+
+
+def on_this_machine(shot: FarmShot) -> FarmShot:
+    """The shot as the site's path maps name its folders here. Raises what `find_site` and `mapped` raise."""
+    site = _site()
+    return mapped(shot, Site.parse(site).path_map) if site else shot
 
 
 def frames_of_index(shot: FarmShot, chunk: int, index: int) -> FrameSet:
@@ -95,6 +102,14 @@ def frames_from(shot: FarmShot, chunk: int, first: int) -> FrameSet:
         raise UsageError(f"frame {first} is not one of {shot.frames}")
     begin = list(shot.frames).index(first)
     return shot.frames[begin : begin + chunk]
+
+
+def _asked(shot: FarmShot, frames: FrameSet) -> JobRequest:
+    return replace(shot.request, frames=str(frames), shot=shot.plan.frames)
+
+
+def _site() -> str:
+    return find_site(Settings.from_environment().site_file, {})
 
 
 def _there(request: JobRequest, plan: bytes, settings: Settings, tell: Tell, stop: _Stop) -> Done:
@@ -119,7 +134,7 @@ def _here(request: JobRequest, plan: bytes, recipe: Recipe, tell: Tell, stop: _S
         device=recipe.device,
         threads=recipe.threads,
         folders=recipe.models_folders,
-        site=find_site(Settings.from_environment().site_file, {}),
+        site=_site(),
     )
 
 

@@ -48,6 +48,14 @@ def test_the_job_has_the_bundles_chunks_and_needs(shot_of: ShotOf) -> None:
     assert text(spec, "depends/depend/onlayer") == "matte"
 
 
+def test_a_comp_that_opencue_does_not_get_is_told(shot_of: ShotOf) -> None:
+    shot = shot_of(2)
+    bundle = shot.bundle("identity", 2, "--nuke-script", str(shot.folder / "shot.nk"), "--nuke-write", "Write7")
+    printed = shot.here("farm", "submit", str(bundle), "--opencue", "--show", "testing", "--shot", "s010", "--print")
+    assert printed.returncode == 0
+    assert "no layer for the comp: render Write7 once verify is done" in printed.stderr
+
+
 def test_a_show_is_asked_for(shot_of: ShotOf) -> None:
     shot = shot_of(2)
     refused = shot.here("farm", "submit", str(shot.bundle("identity", 2)), "--opencue")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from farm_shot import BIN, FarmShot
 
 ShotOf = Callable[..., FarmShot]
@@ -84,6 +86,57 @@ def test_a_chunk_finds_the_server_of_its_host_or_does_without(shot_of: ShotOf) -
         assert engine["loaded"] == ["identity"]
     finally:
         assert shot.here("stop").returncode == 0
+    assert all(shot.result(frame).exists() for frame in shot.frames)
+
+
+@pytest.mark.parametrize("report", ["plain", "openjd", "json"])
+def test_a_reader_of_the_log_that_leaves_does_not_end_the_task(shot_of: ShotOf, report: str) -> None:
+    shot = shot_of(3)
+    words = ["farm", "task", "--bundle", str(shot.bundle("identity", 3)), "--report", report]
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as broken:
+        ran = subprocess.run(
+            [BIN / "mattebridge", *words],
+            env=shot.whole_environment(),
+            stdout=broken,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    assert all(shot.result(frame).exists() for frame in shot.frames)
+
+
+@pytest.mark.parametrize("words", [("--threads", "-3"), ("--device", "tpu:0"), ("--device", "cpu:x")])
+def test_a_task_that_no_worker_could_run_is_not_tried_again(shot_of: ShotOf, words: tuple[str, ...]) -> None:
+    shot = shot_of(3)
+    refused = shot.here("farm", "task", "--bundle", str(shot.bundle("identity", 3)), *words)
+    assert refused.returncode == 2
+    assert words[1] in refused.stderr
+
+
+def test_a_worker_without_the_gpu_says_so_and_the_task_may_go_elsewhere(shot_of: ShotOf) -> None:
+    pytest.importorskip("torch", reason="the [models] extra is not installed")
+    shot = shot_of(3)
+    failed = shot.here("farm", "task", "--bundle", str(shot.bundle("identity", 3)), "--device", "cuda:99")
+    assert failed.returncode == 4
+    assert "this machine has no cuda:99 that can be used" in failed.stderr
+    assert "--device cpu:0" in failed.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a worker of another platform than the plan's")
+def test_a_plan_made_on_windows_is_run_and_verified_by_the_sites_path_maps(shot_of: ShotOf) -> None:
+    shot = shot_of(3)
+    bundle = shot.bundle("identity", 3)
+    plan = bundle / "plan.json"
+    plan.write_text(plan.read_text().replace(str(shot.folder), "P:/shot"))
+    site = shot.folder / "site.toml"
+    here = f'linux = "{shot.folder}"\nmacos = "{shot.folder}"'
+    site.write_text(f'[[path_map]]\nwindows = "P:/shot"\n{here}\n')
+    shot.environment["MATTEBRIDGE_SITE"] = str(site)
+    for command in ("task", "verify"):
+        ran = shot.here("farm", command, "--bundle", str(bundle))
+        assert ran.returncode == 0, ran.stderr
     assert all(shot.result(frame).exists() for frame in shot.frames)
 
 

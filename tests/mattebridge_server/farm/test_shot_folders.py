@@ -19,6 +19,7 @@ from mattebridge_server.farm.bundle import Choices, job_spec
 from mattebridge_server.farm.report import OpenJdReport, failure, remark
 from mattebridge_server.farm.shot import FarmShot as Shot
 from mattebridge_server.farm.shot import join_folder, read_shot, relocated, split_folder, with_paths
+from mattebridge_server.farm.template import job_template
 from mattebridge_server.pipeline.plan import ShotPlan
 
 ShotOf = Callable[..., FarmShot]
@@ -99,6 +100,7 @@ def test_a_plan_without_a_request_and_a_job_without_an_output_are_refused() -> N
         ({"frames": "8-12"}, {}, "frames 11-12 are not part of the shot"),
         ({}, {"device": "tpu:0"}, "a device is cpu:N or cuda:N"),
         ({}, {"chunk": -3}, "a chunk of -3 frames"),
+        ({}, {"command": ""}, "no command was named"),
     ],
 )
 def test_what_no_worker_could_do_is_refused_when_the_bundle_is_made(
@@ -111,6 +113,12 @@ def test_what_no_worker_could_do_is_refused_when_the_bundle_is_made(
 def test_a_name_is_one_that_openjd_takes() -> None:
     name = job_spec(shot(), Choices(name="hero\n\x1b[31m " + "x" * 200)).name
     assert name.startswith("hero ?[31m x") and name.isprintable() and len(name) == 128
+
+
+def test_a_name_is_no_reference_to_a_parameter() -> None:
+    decode = pytest.importorskip("openjd.model", reason="openjd-cli is not installed").decode_job_template
+    template = job_template(job_spec(shot(), Choices(name="{{{hero}} {{x}}")))
+    assert decode(template=template, supported_extensions=["TASK_CHUNKING"]).name == "{ { {hero} } { {x} }"
 
 
 def test_a_folder_for_a_path_that_no_shot_has_is_refused() -> None:
