@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 VENDOR = "vendor"
 SERVER_PYTHON = "server_python.txt"
+STOP_S = 0.1
+"""How often somebody who waits for a connection is asked whether it is still wanted."""
 
 
 def ready() -> None:
@@ -111,12 +115,21 @@ class Bridge:
         self._client = client
 
     @classmethod
-    def connect(cls, server: str) -> Bridge:
-        """``auto`` finds or starts the server of this user. Raises `ServerError`, `AuthRefused`, `ProtocolError`."""
-        ready()
-        from mattebridge import Client
+    def connect(cls, server: str, stop: Callable[[], None] = lambda: None) -> Bridge:
+        """``auto`` finds or starts the server of this user. Raises `ServerError`, `AuthRefused`, `ProtocolError`.
 
-        return cls(Client.connect(server, settings=settings(), start=True))
+        ``stop`` raises once nobody waits any more; a connection that comes later is closed again.
+        """
+        ready()
+        found: Future[Client] = Future()
+        threading.Thread(target=_connect, args=(server, found), name="mattebridge connect", daemon=True).start()
+        while not wait([found], STOP_S).done:
+            try:
+                stop()
+            except BaseException:
+                if found.cancel():
+                    raise
+        return cls(found.result())
 
     def __enter__(self) -> Bridge:
         return self
@@ -160,6 +173,21 @@ class Bridge:
         status = self._client.status()
         engines = ", ".join(f"{engine.device} {engine.state}" for engine in status.engines)
         return f"mattebridge {status.version} on {status.host}, {engines or 'no engine'}, {len(status.jobs)} jobs"
+
+
+def _connect(server: str, found: Future[Client]) -> None:
+    from mattebridge import Client
+
+    try:
+        client = Client.connect(server, settings=settings(), start=True)
+    except Exception as reason:
+        if found.set_running_or_notify_cancel():
+            found.set_exception(reason)
+        return
+    if found.set_running_or_notify_cancel():
+        found.set_result(client)
+    else:
+        client.close()
 
 
 def _event(event: Any) -> JobEvent:

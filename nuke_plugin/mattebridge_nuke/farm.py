@@ -7,7 +7,7 @@ Nothing here starts a job: `make_bundles` writes folders that a submitter hands 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -89,11 +89,11 @@ def prepare(node_name: str) -> int:
     return prepare_node(_node(node_name))[0]
 
 
-def prepare_node(node: host.Node) -> tuple[int, list[NodeJob]]:
-    """As `prepare`, of a node in hand; with the jobs that follow."""
+def prepare_node(node: host.Node, stop: Callable[[], None] = rendered_inputs.go_on) -> tuple[int, list[NodeJob]]:
+    """As `prepare`, of a node in hand; with the jobs that follow. ``stop`` is asked after each rendered frame."""
     wanted = _wanted(node)
     result.spare_the_farm(node, wanted.plan, wanted.keys)
-    count = rendered_inputs.render_stale(node, wanted.plan, wanted.keys)
+    count = rendered_inputs.render_stale(node, wanted.plan, wanted.keys, stop)
     rendered_inputs.refuse_shared_mask(wanted.plan)
     version = wanted.version
     if not version.digest:

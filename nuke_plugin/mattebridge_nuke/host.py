@@ -282,10 +282,19 @@ def full_resolution() -> Iterator[None]:
 # -- rendering ---------------------------------------------------------------------------------------------------------
 
 
-def render(source: Node, spec: RenderSpec) -> None:
-    """Write ``source`` as scene-linear EXR with its data window. Raises `RuntimeError` ("cancelled" by the artist)."""
+def render(source: Node, spec: RenderSpec, finished: Optional[Callable[[int], None]] = None) -> None:
+    """Write ``source`` as scene-linear EXR with its data window; ``finished(frame)`` after each frame.
+
+    What ``finished`` raises ends the render. Raises `RuntimeError` ("cancelled" by the artist, or what ended it).
+    """
+
+    def after() -> None:
+        if finished is not None:
+            finished(current_frame())
+
     with full_resolution(), quiet():
         write = create("Write", [source], {"file": spec.pattern, "channels": spec.channels}, beside=source)
+        nuke.addAfterFrameRender(after, nodeClass="Write")
         try:
             for name, value in WRITE_KNOBS.items():
                 if has(write, name):
@@ -293,6 +302,7 @@ def render(source: Node, spec: RenderSpec) -> None:
             for first, last in spec.spans:
                 nuke.execute(write, first, last, 1, views=list(spec.views))
         finally:
+            nuke.removeAfterFrameRender(after, nodeClass="Write")
             nuke.delete(write)
 
 

@@ -36,7 +36,7 @@ def before_frame() -> None:
         node = found.node
         if _alone or host.full_name(node) == host.full_name(host.this_node()):
             continue
-        reason = never_matted(node) if found.retimed else missing_reason(node, host.current_frame())
+        reason = lacks(found, host.current_frame())
         if reason is None:
             continue
         name = host.full_name(node)
@@ -64,6 +64,11 @@ def has_complained(node: host.Node) -> bool:
 def complained() -> bool:
     """Whether the ERROR: line of any node was printed in this process."""
     return bool(_said)
+
+
+def lacks(found: host.Above, frame: int) -> Optional[str]:
+    """Why the matte of a node above cannot be rendered at the current ``frame``, or None."""
+    return never_matted(found.node) if found.retimed else missing_reason(found.node, frame)
 
 
 def never_matted(node: host.Node) -> Optional[str]:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from mattebridge.errors import Cancelled, InputError, OutputFailed
+from mattebridge.errors import Cancelled, InputError, MatteBridgeError, OutputFailed
 from mattebridge.frames import FrameSet
 from mattebridge.sequence import Sequence
 
-from . import exr_pixels, frame_keys, host
+from . import exr_pixels, frame_keys, host, render_check
 from .job_request import Plan
 from .node_settings import spans
 from .read_source import ByPath, ReadFacts, remapped
@@ -20,6 +21,8 @@ from .render_spec import RenderSpec
 from .script_facts import INPUTS, NodeFacts, read_facts
 
 RECORD = "inputs.json"
+_CANCELLED = re.compile(r"[^/\\]*\bcancell?ed\b[^/\\]*", re.IGNORECASE)
+"""What Nuke says when the artist cancels, and no path in which the word may stand for something else."""
 
 
 def keys_now(node: host.Node, facts: NodeFacts) -> dict[str, dict[int, str]]:
@@ -92,8 +95,17 @@ class _Files:
         return [frame_keys.file_fact(sequence.path(frame, view)) for view in views]
 
 
-def render_stale(node: host.Node, job: Plan, keys: Mapping[str, Mapping[int, str]]) -> int:
-    """Render what is missing or changed; how many frames. Raises `Cancelled`, `InputError`, `OutputFailed`."""
+def go_on() -> None:
+    """Nobody cancels."""
+
+
+def render_stale(
+    node: host.Node, job: Plan, keys: Mapping[str, Mapping[int, str]], stop: Callable[[], None] = go_on
+) -> int:
+    """Render what is missing or changed; how many frames. ``stop`` raises `Cancelled` once the artist has enough.
+
+    What was finished before a cancel or a failure is not rendered again. Raises `InputError`, `OutputFailed`.
+    """
     count = 0
     for spec in job.renders:
         record, now = _load(spec), _written_as(spec, keys)
@@ -101,16 +113,55 @@ def render_stale(node: host.Node, job: Plan, keys: Mapping[str, Mapping[int, str
         if not stale:
             continue
         source = _source(node, spec.role)
-        for known in record.values():
-            for frame in stale:
-                known.pop(frame, None)
-        _save(spec, record)
-        _render(source, replace(spec, spans=spans(stale)))
-        for known in record.values():
-            known.update({frame: now[frame] for frame in stale})
-        _save(spec, record)
+        _refuse_unmatted(source, spec.role, stale)
+        for view in record:
+            _render_view(source, replace(spec, views=(view,) if view else spec.views), record, view, now, stop)
         count += len(stale)
     return count
+
+
+def _render_view(
+    source: host.Node,
+    spec: RenderSpec,
+    record: dict[str, dict[int, str]],
+    view: str,
+    now: Mapping[int, str],
+    stop: Callable[[], None],
+) -> None:
+    """One view's stale frames; the record on disk never calls a frame written that is not."""
+    known = record[view]
+    stale = _stale(spec, now, {view: known})
+
+    def finished(frame: int) -> None:
+        if frame in stale:
+            known[frame] = now[frame]
+        stop()
+
+    if not stale:
+        return
+    for frame in stale:
+        known.pop(frame, None)
+    _save(spec, record)
+    try:
+        _render(source, replace(spec, spans=spans(stale)), finished, stop)
+        known.update({frame: now[frame] for frame in stale})
+    finally:
+        _save(spec, record)
+
+
+def _refuse_unmatted(source: host.Node, role: str, frames: FrameSet) -> None:
+    """Raises `InputError` where a MatteBridge node above has no matte: its render would only be refused."""
+    above = host.bridge_nodes_above(source)
+    with host.at_frames() as go_to:
+        for frame in frames if above else ():
+            go_to(frame)
+            for found in above:
+                reason = render_check.lacks(found, frame)
+                if reason is not None:
+                    name = host.full_name(found.node)
+                    raise InputError(
+                        f"the {role} is made with {name}: {reason}", remedy=f"Matte the range on {name} first."
+                    )
 
 
 def stamp(job: Plan) -> str:
@@ -173,23 +224,27 @@ def _stale(spec: RenderSpec, now: Mapping[int, str], record: Mapping[str, Mappin
     return stale
 
 
-def _render(source: host.Node, spec: RenderSpec) -> None:
+def _render(source: host.Node, spec: RenderSpec, finished: Callable[[int], None], stop: Callable[[], None]) -> None:
+    folder = Path(spec.pattern).parent
     try:
-        Path(spec.pattern).parent.mkdir(parents=True, exist_ok=True)
-        host.render(source, spec)
+        folder.mkdir(parents=True, exist_ok=True)
+        host.render(source, spec, finished)
     except OSError as reason:
         raise OutputFailed(f"the {spec.role} cannot be written: {reason}", file=spec.pattern) from reason
     except RuntimeError as reason:
-        text = str(reason)
-        if "cancel" in text.lower():
-            raise Cancelled("rendering the inputs was cancelled") from reason
-        if "already executing" in text:
-            raise InputError(
-                "Nuke is rendering something else", remedy="Wait until it has finished, then press again."
-            ) from reason
-        raise InputError(
-            f"Nuke could not render the {spec.role}: {text}", remedy="Look at the node it names."
-        ) from reason
+        stop()  # it was our own cancel, which Nuke passes on in words of its own
+        raise _named(str(reason), spec.role, folder.as_posix()) from reason
+
+
+def _named(text: str, role: str, folder: str) -> MatteBridgeError:
+    """What Nuke said of a render that ended early, as an error with a remedy."""
+    if _CANCELLED.fullmatch(text):
+        return Cancelled("rendering the inputs was cancelled", remedy="Press again to go on.")
+    if "already executing" in text:
+        return InputError("Nuke is rendering something else", remedy="Wait until it has finished, then press again.")
+    if folder in text.replace("\\", "/"):
+        return OutputFailed(f"the {role} cannot be written: {text}")
+    return InputError(f"Nuke could not render the {role}: {text}", remedy="Look at the node it names.")
 
 
 def _record_path(spec: RenderSpec) -> Path:

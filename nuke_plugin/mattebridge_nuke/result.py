@@ -35,7 +35,7 @@ def show(node: host.Node, facts: NodeFacts, version: Version, views: tuple[str, 
     """
     missing = version.missing(views)
     refresh_menu(node, facts)
-    other = host.get(node, "has_matte") and not _is_shown(node, version)
+    other = host.get(node, "has_matte") and not is_shown(node, version)
     if missing and other and not facts.settings.preview_partial:
         return status_text.waiting_version(version.name, missing)
     if not missing and host.get(node, WAITING) == version.name:
@@ -46,7 +46,7 @@ def show(node: host.Node, facts: NodeFacts, version: Version, views: tuple[str, 
     return ""
 
 
-def _is_shown(node: host.Node, version: Version) -> bool:
+def is_shown(node: host.Node, version: Version) -> bool:
     """Whether the node reads this version: a copied or renamed node reads one of the same name in another folder."""
     named = str(host.get(node, "version_name")) == version.name
     return named and host.pattern(node, "alpha_path") == version.roles.get("alpha", "")
@@ -151,7 +151,7 @@ def refresh(node: host.Node, facts: NodeFacts) -> str:
     host.reload(node, READS)
     waits = _from_farm(node, facts, found)
     shown = found.get(str(host.get(node, "version_name")))
-    if shown is None or not _is_shown(node, shown):
+    if shown is None or not is_shown(node, shown):
         return waits or _from_elsewhere(node)
     host.put_quiet(node, {"result_first": shown.frames().first, "result_last": shown.frames().last})
     now = frame_keys.joined(rendered_inputs.keys_now(node, facts), facts.shot)
@@ -184,7 +184,7 @@ def _from_farm(node: host.Node, facts: NodeFacts, found: Mapping[str, Version]) 
 
 def mark_stale(node: host.Node, facts: NodeFacts, version: Version, stale: FrameSet) -> None:
     """What changed while the version was made, on the label of a node that shows it."""
-    if _is_shown(node, version):
+    if is_shown(node, version):
         set_label(node, version, version.missing(facts.views), stale)
 
 

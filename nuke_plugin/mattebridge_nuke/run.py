@@ -10,8 +10,8 @@ no run: see `farm`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Optional
 
@@ -59,8 +59,10 @@ class Run(Background):
         self._server: Optional[Bridge] = None
         self._job: Optional[bridge.Job] = None
         self._lost = False
+        self._asking = False
         self._was_unsure = False
         self._unseen = False
+        self._switched = False
         self._previewed = time.monotonic()
         self._keys: Mapping[str, Mapping[int, str]] = {}
         self._carried: list[Carried] = []
@@ -75,8 +77,8 @@ class Run(Background):
                 job.cancel()
 
     def look(self) -> None:
-        if self.is_cancelled and self._lost and self._server is not None:
-            self._server.close()  # nobody is there who could stop the job
+        if self.is_cancelled and (self._lost or self._asking) and self._server is not None:
+            self._server.close()  # nobody is there who could stop the job, or there is no job yet
         if self._unseen and time.monotonic() - self._previewed >= PREVIEW_S:
             self._unseen, self._previewed = False, time.monotonic()
             host.post(self._preview)
@@ -85,9 +87,10 @@ class Run(Background):
 
     def work(self) -> str:
         self.say(status_text.stage_name("check"))
-        with Bridge.connect(self.facts.settings.server) as server:
+        with Bridge.connect(self.facts.settings.server, self.stop_if_cancelled) as server:
             self._server = server
-            info = None if self.purpose.prompts else server.model(self.facts.settings.model)
+            with self._question():
+                info = None if self.purpose.prompts else server.model(self.facts.settings.model)
             delivery = self._check(server)
             self.stop_if_cancelled()
             self.say(status_text.stage_name("render"))
@@ -120,15 +123,28 @@ class Run(Background):
     def _problems(self, server: Bridge, delivery: str, rendered: bool) -> list[MatteBridgeError]:
         """Of every view. The place to write is the next version's: no frame lies there yet."""
         roles = self._roles(versions.next_number(versions.on_disk(self.purpose.folder)))
-        result = server.check(self._request(roles, view, delivery) for view in self.facts.views)
+        with self._question():
+            result = server.check(self._request(roles, view, delivery) for view in self.facts.views)
         self.warnings = result.warnings
         return result.problems if rendered else job_request.problems_before_render(result.problems, self.plan)
+
+    @contextmanager
+    def _question(self) -> Iterator[None]:
+        """No job is sent within: a cancel need not wait for the answer."""
+        self._asking = True
+        try:
+            yield
+        except ServerError:
+            self.stop_if_cancelled()
+            raise
+        finally:
+            self._asking = False
 
     def _render(self) -> dict[int, str]:
         """Main thread: render what is stale; the joined key of every frame."""
         self._keys = keys = rendered_inputs.keys_now(self.node, self.facts)
         result.spare_the_farm(self.node, self.plan, keys)
-        rendered_inputs.render_stale(self.node, self.plan, keys)
+        rendered_inputs.render_stale(self.node, self.plan, keys, self.stop_if_cancelled)
         return frame_keys.joined(keys, self.facts.shot)
 
     def _open_version(self, keys: Mapping[int, str], model: str) -> Version:
@@ -164,7 +180,7 @@ class Run(Background):
             self.version = version = replace(version, complete=complete, unsure=mixed)
             versions.save(version)
             if not mixed:
-                self._note = host.on_main(lambda: self.purpose.show(self.node, self.facts, version, self.facts.views))
+                self._note = host.on_main(lambda: self._show(version))
                 self._mark_stale(version)
         if mixed:
             raise InputError(
@@ -255,8 +271,22 @@ class Run(Background):
         version = self.version
         if self.reported or version is None or not host.alive(self.node):
             return
+        if self._left(version):
+            return
         self.purpose.show(self.node, self.facts, version, self.facts.views)
+        self._switched = result.is_shown(self.node, version)
         waiting = FrameSet(one.frame for one in self._carried if (one.frame, one.view) not in self._confirmed)
         missing = version.missing(self.facts.views) | waiting
         label = status_text.label(version.name, len(version.frames()), missing, FrameSet())
         host.put_quiet(self.node, {"node_label": label})
+
+    def _left(self, version: Version) -> bool:
+        """Main thread. Whether the artist went back to another version after the preview had switched to this one."""
+        return self._switched and not result.is_shown(self.node, version)
+
+    def _show(self, version: Version) -> str:
+        """Main thread. The end: a version that the artist left is shown again only when it is complete."""
+        facts = self.facts
+        if self._left(version):
+            facts = replace(facts, settings=replace(facts.settings, preview_partial=False))
+        return self.purpose.show(self.node, facts, version, facts.views)

@@ -110,8 +110,11 @@ def _write_knobs(bench: Bench) -> str:
 
 
 def _render(bench: Bench) -> str:
+    finished: list[int] = []
     for role in ("alpha", "plate"):
-        host.render(bench.source, bench.spec(role))
+        host.render(bench.source, bench.spec(role), finished.append)
+    if finished != 2 * list(range(FRAMES[0], FRAMES[1] + 1)):
+        return f"written, but said to be finished were {finished}"
     files = [Path(f"{bench.folder}/{role}.{FRAMES[1]}.exr") for role in ("alpha", "plate")]
     return "written" if all(path.exists() for path in files) else "no file"
 

@@ -72,7 +72,7 @@ class SendToFarm(Background):
 
     def _prepare(self) -> list[NodeJob]:
         """Main thread."""
-        _, jobs = farm.prepare_node(self.node)
+        _, jobs = farm.prepare_node(self.node, self.stop_if_cancelled)
         if all(job.complete for job in jobs):
             version = jobs[0].version
             raise UsageError(

@@ -92,6 +92,41 @@ def test_a_deleted_node_raises_value_error(fake: FakeNuke) -> None:
         node.name()
 
 
+def test_nodes_of_a_script_are_gone_when_another_is_opened(fake: FakeNuke, tmp_path: Path) -> None:
+    node = fake.module.nodes.Grade()
+    fake.module.scriptSaveAs(f"{tmp_path.as_posix()}/comp.nk")
+    fake.module.scriptOpen(f"{tmp_path.as_posix()}/comp.nk")
+    with pytest.raises(ValueError, match="not attached"):
+        node.name()
+
+
+def test_what_a_callback_raises_ends_the_render_with_an_error_of_nuke_s_own(fake: FakeNuke, tmp_path: Path) -> None:
+    nuke: Any = fake.module
+    write = nuke.nodes.Write(inputs=[nuke.nodes.Constant()], file=f"{tmp_path.as_posix()}/a.%04d.exr", channels="rgba")
+    frames: list[int] = []
+
+    def after() -> None:
+        frames.append(nuke.frame())
+        if len(frames) == 2:
+            raise ValueError("enough")
+
+    nuke.addAfterFrameRender(after, nodeClass="Write")
+    with pytest.raises(RuntimeError, match="Write1: enough"):
+        nuke.execute(write, 1, 4, 1)
+    assert (frames, sorted(path.name for path in tmp_path.iterdir())) == ([1, 2], ["a.0001.exr", "a.0002.exr"])
+    nuke.removeAfterFrameRender(after, nodeClass="Write")
+    nuke.execute(write, 3, 3, 1)
+    assert frames == [1, 2]
+
+
+def test_a_full_disk_is_what_nuke_says_it_is(fake: FakeNuke, tmp_path: Path) -> None:
+    nuke: Any = fake.module
+    (tmp_path / "file").touch()
+    write = nuke.nodes.Write(inputs=[nuke.nodes.Constant()], file=f"{tmp_path.as_posix()}/file/a.%04d.exr")
+    with pytest.raises(RuntimeError, match=r"Write1: .*a\.0001\.exr"):
+        nuke.execute(write, 1, 1, 1)
+
+
 def test_names_that_nuke_does_not_have_are_told_from_holes_in_the_fake(fake: FakeNuke) -> None:
     with pytest.raises(AttributeError, match="not in types-nuke"):
         fake.module.executeDeferred  # noqa: B018

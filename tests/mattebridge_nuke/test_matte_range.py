@@ -113,6 +113,22 @@ def test_the_bar_s_own_cancel_works_too(artist: Artist, gate: Path) -> None:
     assert run.error.code == "CANCELLED"
 
 
+def test_the_bar_s_cancel_does_not_wait_for_inputs_that_are_rendered(artist: Artist, fake: FakeNuke) -> None:
+    """The main thread renders meanwhile, and only the watcher sees the bar."""
+    artist.set(always_render=True)
+
+    def artist_has_enough() -> None:
+        fake.session.tasks[-1]._cancelled = True
+        watched = fake.session.watch(lambda: artist.running().is_cancelled)
+        assert watched, "the watcher looks at the bar while Nuke renders"
+
+    fake.session.callbacks["BeforeFrameRender"] = [(artist_has_enough, (), "Write")]
+    run = artist.press("matte_range")
+    assert run.error.code == "CANCELLED"
+    assert fake.session.files_written == 1
+    assert artist.value("status") == "cancelled before the job was sent.\nPress again to go on."
+
+
 def test_a_cancelled_range_goes_on_where_it_stopped(artist: Artist, shot: Shot, gate: Path) -> None:
     artist.choose_model("gated", gate=gate.as_posix())
     for frame in (1001, 1002):
@@ -168,6 +184,24 @@ def test_a_node_deleted_while_it_runs_cancels_its_job_quietly(artist: Artist, sh
     assert artist.fake.session.messages == []
     assert artist.fake.session.script_errors == []
     assert frames_in(versions(shot) / "v001") == [1001]
+
+
+def test_a_script_that_takes_the_place_of_the_one_that_runs_ends_its_job(
+    artist: Artist, fake: FakeNuke, shot: Shot, gate: Path
+) -> None:
+    artist.choose_model("gated", gate=gate.as_posix())
+    (gate / "1001").touch()
+    script = f"{shot.folder.as_posix()}/comp v012.nk"
+    fake.module.scriptSaveAs(script)
+    run = artist.begin("matte_range")
+    artist.until(lambda: len(run._confirmed) == 1)
+    fake.module.scriptOpen(script)
+    artist.until(run.finished.is_set)
+    assert (run.error.code, fake.session.messages) == ("CANCELLED", [])
+    (gate / "open").touch()
+    again = Artist(fake, fake.module.toNode("MatteBridge1"))
+    assert again.press("matte_range").error is None
+    assert again.value("status").startswith("v001: 7 frames made, 1 kept")
 
 
 def test_the_default_model_mattes_rendered_inputs_with_a_foreground(

@@ -102,6 +102,85 @@ def test_a_render_that_fails_leaves_the_script_as_it_was(artist: Artist, shot: S
         assert (Path(shot.folder) / "mattebridge" / "MatteBridge1" / "inputs" / "plate.1003.exr").exists()
 
 
+@pytest.mark.parametrize("several", [False, True], ids=["one view", "two views"])
+def test_a_cancel_ends_the_render_after_the_frame_and_what_is_finished_is_kept(
+    fake: FakeNuke, tmp_path: Path, several: bool
+) -> None:
+    """A thousand frames may be an hour: the artist who has enough neither waits for the rest nor renders them twice."""
+    from mattebridge.errors import Cancelled
+    from mattebridge_nuke import job_request, rendered_inputs, script_facts
+
+    views = ("left", "right") if several else ()
+    artist = Artist(fake, Shot(tmp_path, 1001, 1004, views).script(fake, always_render=True, which_views="all views"))
+    left = [5]
+
+    def stop() -> None:
+        left[0] -= 1
+        if left[0] <= 0:
+            raise Cancelled("enough")
+
+    facts = script_facts.gather(artist.node)
+    job, keys = job_request.plan(facts), rendered_inputs.keys_now(artist.node, facts)
+    with pytest.raises(Cancelled, match="enough"):
+        rendered_inputs.render_stale(artist.node, job, keys, stop)
+    assert fake.session.files_written == 5
+    assert "Write" not in classes(fake)
+    render(artist)
+    assert fake.session.files_written == (16 if several else 8)
+    fake.session.executed.clear()
+    render(artist)
+    assert fake.session.executed == []
+
+
+def test_what_was_rendered_before_a_failure_is_not_rendered_again(artist: Artist, shot: Shot) -> None:
+    from mattebridge.errors import InputError
+
+    shot.path("plate", 1003).unlink()
+    with pytest.raises(InputError, match=r"plate\.1003\.exr"):
+        render(artist)
+    shot.write_plate(1003)
+    artist.fake.session.executed.clear()
+    render(artist)
+    spans = [(first, last) for _, first, last in artist.fake.session.executed]
+    assert spans == [(1003, 1004), (1001, 1004)], "the rest of the plate, then the mask"
+
+
+def test_a_full_disk_is_told_from_a_bad_node(artist: Artist, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nuke names its own temporary Write, which is gone by then."""
+    import fakenuke.session
+
+    from mattebridge.errors import OutputFailed
+
+    def full(path: Path, *rest: object) -> None:
+        raise OSError(f"{path.as_posix()}.tmp: No space left on device")
+
+    monkeypatch.setattr(fakenuke.session, "write_exr", full)
+    with pytest.raises(OutputFailed, match=r"the plate cannot be written: .*No space left") as caught:
+        render(artist)
+    assert "Free space" in caught.value.remedy
+
+
+def test_a_path_with_cancelled_in_it_is_no_cancel(fake: FakeNuke, tmp_path: Path) -> None:
+    from mattebridge.errors import InputError
+
+    shot = Shot(tmp_path / "cancelled", 1001, 1002)
+    artist = Artist(fake, shot.script(fake, always_render=True))
+    shot.path("plate", 1002).unlink()
+    with pytest.raises(InputError, match="could not render the plate"):
+        render(artist)
+
+
+def test_an_input_made_with_a_node_that_has_no_matte_names_that_node(artist: Artist) -> None:
+    from mattebridge.errors import InputError
+
+    nuke: Any = artist.fake.module
+    below = Artist(artist.fake, nuke.nodes.MatteBridge(inputs=[artist.node.input(0), artist.node]))
+    with pytest.raises(InputError, match="the mask is made with MatteBridge1: no matte was made") as caught:
+        render(below)
+    assert caught.value.remedy == "Matte the range on MatteBridge1 first."
+    assert not any("mask" in path.name for path in Path(render(artist)).parents[1].rglob("MatteBridge2/inputs/*.exr"))
+
+
 def test_a_frame_that_was_deleted_is_rendered_again_alone(artist: Artist) -> None:
     folder = render(artist)
     (folder / "mask.1002.exr").unlink()

@@ -148,6 +148,26 @@ def test_preview_partial_switches_while_the_rest_is_made(artist: Artist, gate: P
     assert artist.undo_names() == [*steps, "MatteBridge1 v002"], "one step, however often it is looked at"
 
 
+def test_an_artist_who_leaves_the_preview_is_not_dragged_back(artist: Artist, gate: Path) -> None:
+    artist.press("matte_range")
+    artist.set(preview_partial=True, p_gated__gain=0.5, p_gated__gate=gate.as_posix())
+    run = artist.begin("matte_range")
+    (gate / "1001").touch()
+    artist.until(lambda: artist.value("version_name") == "v002")
+    artist.set(version="v001")
+    steps = artist.undo_names()
+    looked = run._previewed
+    (gate / "1002").touch()
+    artist.until(lambda: run._previewed > looked)
+    run.cancel()
+    artist.until(run.finished.is_set)
+    assert artist.value("version_name") == "v001"
+    assert artist.undo_names() == steps
+    (gate / "open").touch()
+    artist.press("matte_range")
+    assert artist.value("version_name") == "v002", "a complete version is shown"
+
+
 def test_one_frame_of_a_new_version_is_announced_and_not_shown(artist: Artist) -> None:
     artist.press("matte_range")
     artist.set(p_gated__gain=0.5)

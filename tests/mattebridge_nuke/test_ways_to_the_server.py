@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -255,15 +256,43 @@ def test_an_address_where_nobody_answers_is_said_in_one_dialog(
     assert fake.session.executed == [], "nothing was rendered"
 
 
-def test_a_cancel_while_the_server_is_looked_for_needs_no_dialog(
+def test_a_cancel_while_the_server_is_looked_for_is_a_cancel_at_once(
     fake: FakeNuke, server: LocalServer, shot: Shot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MATTEBRIDGE_CONNECT_TIMEOUT", "0.5")
+    monkeypatch.setenv("MATTEBRIDGE_CONNECT_TIMEOUT", "20")
     artist = Artist(fake, shot.script(fake, server="ipc:///nowhere/at/all.sock"))
     run = artist.begin("matte_range")
     fake.press(artist.node, "cancel")
-    artist.until(run.finished.is_set)
-    assert run.error is not None
+    artist.until(run.finished.is_set, 5)
+    assert run.error.code == "CANCELLED"
+    assert artist.value("status").startswith("cancelled before the job was sent")
+    assert fake.session.messages == []
+
+
+def test_a_cancel_does_not_wait_for_a_check_that_hangs(
+    fake: FakeNuke, own_server: LocalServer, shot: Shot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mattebridge_nuke.bridge import Bridge, CheckResult
+
+    check, asked = Bridge.check, []
+
+    def frozen(self: Bridge, requests: Any) -> CheckResult:
+        assert own_server.process is not None
+        own_server.process.send_signal(signal.SIGSTOP)
+        asked.append(True)
+        return check(self, requests)
+
+    monkeypatch.setattr(Bridge, "check", frozen)
+    artist = Artist(fake, shot.script(fake, model="identity"))
+    run = artist.begin("matte_range")
+    artist.until(lambda: bool(asked))
+    try:
+        fake.press(artist.node, "cancel")
+        artist.until(run.finished.is_set, 3)
+    finally:
+        assert own_server.process is not None
+        own_server.process.send_signal(signal.SIGCONT)
+    assert run.error.code == "CANCELLED"
     assert fake.session.messages == []
 
 

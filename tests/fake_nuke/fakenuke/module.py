@@ -200,6 +200,8 @@ def _calls(session: Session) -> dict[str, Callable[..., Any]]:
         session.modified = False
 
     def script_open(filename: str) -> None:
+        for node in list(session.root._walk()):
+            node._alive = False
         session.root._children.clear()
         loader.load_script(session, Path(filename).read_text("utf-8"))
         session.root._knobs["name"].setValue(filename)  # type: ignore[attr-defined]
@@ -299,6 +301,11 @@ def _callbacks(session: Session) -> dict[str, Callable[..., None]]:
 
         return add
 
+    def remove(call: Callable[..., Any], args: Any = (), kwargs: Any = None, nodeClass: str = "*") -> None:
+        session.callbacks["AfterFrameRender"].remove((call, args, nodeClass))
+
     found = {f"add{name}": adder(event) for name, event in EVENTS.items()}
     found["addBeforeFrameRender"] = adder("BeforeFrameRender")
+    found["addAfterFrameRender"] = adder("AfterFrameRender")
+    found["removeAfterFrameRender"] = remove
     return found

@@ -201,20 +201,30 @@ class Session:
         self.executed.append((node._name, first, last))
         try:
             self.current.append((node, None))
-            self.notify("BeforeRender", node)
+            self._callback("BeforeRender", node)
             for frame in range(first, last + 1, step):
                 for view in views or self.views()[:1]:
                     self._write(node, frame, view)
+                with self.in_context(frame):
+                    self._callback("AfterFrameRender", node)
         finally:
             self.current.pop()
             self.executing = False
+
+    def _callback(self, event: str, node: Node) -> None:
+        """What a callback raises is printed and ends the render; `execute` has an error of its own."""
+        try:
+            self.notify(event, node)
+        except Exception as reason:
+            self.script_errors.append(reason)
+            raise RuntimeError(f"{node._name}: {reason}") from None
 
     def _write(self, node: Node, frame: int, view: str) -> None:
         if self.cancel_next_execute:
             self.cancel_next_execute = False
             raise RuntimeError("cancelled")
         with self.in_context(frame, view):
-            self.notify("BeforeFrameRender", node)
+            self._callback("BeforeFrameRender", node)
             path = Path(node._knobs["proxy" if self.root._value("proxy") else "file"].getEvaluatedValue())  # type: ignore[attr-defined]
             if not path.name:
                 raise RuntimeError(f"{node._name}: filename not specified")
@@ -222,10 +232,14 @@ class Session:
                 picture = node._picture()
             except ReadFailed as reason:
                 raise RuntimeError(str(reason)) from None
-            if node._value("create_directories"):
-                path.parent.mkdir(parents=True, exist_ok=True)
             picture = replace(picture, attributes=self._header())
-            write_exr(path, picture, self.listed(picture, node._value("channels")), "16" in node._value("datatype"))
+            listed = self.listed(picture, node._value("channels"))
+            try:
+                if node._value("create_directories"):
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                write_exr(path, picture, listed, "16" in node._value("datatype"))
+            except OSError as reason:
+                raise RuntimeError(f"{node._name}: {reason}") from None
 
     def _header(self) -> dict[str, str]:
         """No two files have the same header: time, view and node hash go into it."""
@@ -265,6 +279,14 @@ class Session:
                 if time.monotonic() > end:
                     raise TimeoutError(f"not done after {timeout_s} s; messages: {self.messages}") from None
         self.pump()
+
+    @staticmethod
+    def watch(done: Callable[[], bool], timeout_s: float = 10.0) -> bool:
+        """Wait as a busy main thread does: no event loop. Whether ``done()`` came true."""
+        end = time.monotonic() + timeout_s
+        while not done() and time.monotonic() < end:
+            time.sleep(0.01)
+        return done()
 
     # -- making nodes ----------------------------------------------------------------------------------------------
 
