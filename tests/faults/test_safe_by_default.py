@@ -1,5 +1,6 @@
 """Promise 19. Nobody gets in by default: tcp is always CURVE with an allow-list; other hosts need more than that."""
 
+import os
 import stat
 import time
 
@@ -10,6 +11,7 @@ from zmq.utils.monitor import recv_monitor_message
 
 from mattebridge import codec, keys
 from mattebridge import messages as m
+from mattebridge_server.broker import auth
 
 TCP = "tcp://127.0.0.1:*"
 
@@ -147,6 +149,13 @@ def test_while_nobody_answers_for_keys_nobody_gets_in(folder):
     assert came == []
 
 
+def refusal(client):
+    """The code with which a connected client is turned away; empty while it is not."""
+    client.send(m.Ping(1))
+    received = client.receive(0.5)
+    return received[0].error.code if received and isinstance(received[0], m.Rejected) else ""
+
+
 def test_a_revoked_key_loses_its_connection_and_a_new_key_is_let_in(broker, folder):
     first, second = (keys.load_or_create(folder / name / "client.key") for name in ("k1", "k2"))
     allowed = folder / "allowed"
@@ -156,16 +165,7 @@ def test_a_revoked_key_loses_its_connection_and_a_new_key_is_let_in(broker, fold
     client.status()
     allowed.write_text(f"{second.public} bob the second\n")
 
-    def refused():
-        answer = client.ask(m.Status)
-        return isinstance(answer, m.Rejected) and answer.error.code
-
-    def asks():
-        client.send(m.Ping(1))
-        received = client.receive(0.5)
-        return received and isinstance(received[0], m.Rejected) and received[0].error.code
-
-    assert until(asks) == "AUTH_REFUSED"
+    assert until(lambda: refusal(client)) == "AUTH_REFUSED"
     broker.client(broker.endpoints[1], pair=second).status()
 
 
@@ -177,6 +177,62 @@ def test_only_the_local_user_and_admin_keys_may_stop_the_server(broker, folder):
     artist, wrangler = (broker.client(broker.endpoints[1], pair=pair) for pair in pairs)
     assert artist.ask(m.Stop).error.code == "AUTH_REFUSED"
     assert isinstance(wrangler.ask(m.Stop), m.Stopping)
+    assert broker.wait() == 0
+
+
+def test_a_list_that_cannot_be_read_any_more_allows_this_user_alone_until_it_is_mended(broker, folder):
+    pair = keys.load_or_create(folder / "k" / "client.key")
+    allowed = folder / "allowed"
+    allowed.write_text(f"{pair.public} ann\n")
+    broker.start(bind=[TCP], allow_client=[str(allowed)])
+    ann, own = broker.client(broker.endpoints[1], pair=pair), broker.client(broker.endpoints[1])
+    allowed.write_text(f"{pair.public} ann\nnot a key\n")
+    assert until(lambda: refusal(ann)) == "AUTH_REFUSED"
+    own.status()
+    assert "only this user's key is allowed now" in broker.log()
+    allowed.write_text(f"{pair.public} ann again\n")
+    until(lambda: not refusal(ann))
+    broker.client(broker.endpoints[1], pair=pair).status()
+
+
+def test_a_list_of_the_same_size_and_time_of_modification_is_read_again(broker, folder):
+    """As of a tool that sets every file it installs to one time."""
+    first, second = (keys.load_or_create(folder / name / "client.key") for name in ("k1", "k2"))
+    allowed, new = folder / "allowed", folder / "new"
+    for path, pair in ((allowed, first), (new, second)):
+        path.write_text(f"{pair.public} ann\n")
+        os.utime(path, (1, 1))
+    broker.start(bind=[TCP], allow_client=[str(allowed)])
+    client = broker.client(broker.endpoints[1], pair=first)
+    client.status()
+    new.replace(allowed)
+    assert until(lambda: refusal(client)) == "AUTH_REFUSED"
+    broker.client(broker.endpoints[1], pair=second).status()
+
+
+def test_a_list_that_changes_while_it_is_read_is_read_again(folder, monkeypatch):
+    first, second = (keys.load_or_create(folder / name / "client.key").public for name in ("k1", "k2"))
+    allowed = folder / "allowed"
+    allowed.write_text(f"{first} ann\n")
+
+    def read_and_changed(source):
+        found = keys.read_allowed(source)
+        allowed.write_text(f"{second} bob the second\n")
+        return found
+
+    listed = auth.AllowList("", [str(allowed)])
+    with monkeypatch.context() as patched:
+        patched.setattr(auth, "read_allowed", read_and_changed)
+        listed.load()
+    listed.refresh()
+    assert listed.allows(second) and not listed.allows(first)
+
+
+def test_this_user_stays_an_admin_where_a_list_names_the_same_key_without(broker, folder):
+    own = keys.load_or_create(broker.settings.client_key_file)
+    (folder / "allowed").write_text(f"{own.public} ann\n")
+    broker.start(bind=[TCP], allow_client=[str(folder / "allowed")])
+    assert isinstance(broker.client(broker.endpoints[1], pair=own).ask(m.Stop), m.Stopping)
     assert broker.wait() == 0
 
 

@@ -31,22 +31,22 @@ class AllowList:
     sources: Sequence[str] = ()
     refused: int = 0
     _keys: dict[str, AllowedKey] = field(default_factory=dict)
-    _stamps: dict[str, tuple[int, int]] = field(default_factory=dict)
+    _stamps: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def load(self) -> None:
         """Read every source. Raises `UsageError` for one that is no key and no readable list."""
+        stamps = {source: _stamp(source) for source in self.sources}  # before they are read: they may change meanwhile
         keys = {self.own: AllowedKey(self.own, "this user", admin=True)} if self.own else {}
         for source in self.sources:
             for allowed in read_allowed(source):
                 keys.setdefault(allowed.public, allowed)
-        self._keys = keys
-        self._stamps = {source: _stamp(source) for source in self.sources}
+        self._keys, self._stamps = keys, stamps
 
     def refresh(self) -> None:
         """Read the files again if one changed. A file that cannot be read any more allows nobody."""
         if all(_stamp(source) == stamp for source, stamp in self._stamps.items()):
             return
-        kept = list(self.sources)
+        kept, stamps = list(self.sources), {source: _stamp(source) for source in self.sources}
         try:
             self.load()
         except MatteBridgeError as error:
@@ -54,7 +54,7 @@ class AllowList:
             self.sources = ()
             self.load()
             self.sources = kept
-            self._stamps = {source: _stamp(source) for source in kept}
+            self._stamps = stamps
 
     def allows(self, public: str) -> bool:
         return public in self._keys
@@ -102,11 +102,12 @@ def _zap_reply(parts: Sequence[bytes], allowed: AllowList) -> list[bytes] | None
     return [*envelope, b"1.0", request, b"400", b"key not allowed", b"", b""]
 
 
-def _stamp(source: str) -> tuple[int, int]:
+def _stamp(source: str) -> tuple[int, ...]:
+    """What changes with a file's content, also where a tool sets every file that it installs to one time."""
     if is_key(source):
-        return (0, 0)
+        return ()
     try:
         info = Path(source).stat()
     except OSError:
-        return (-1, -1)
-    return (info.st_mtime_ns, info.st_size)
+        return (-1,)
+    return (info.st_mtime_ns, info.st_ctime_ns, info.st_ino, info.st_size)

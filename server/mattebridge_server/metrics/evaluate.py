@@ -22,7 +22,9 @@ from mattebridge.errors import FrameError, MatteBridgeError, MissingFrames, Outp
 from mattebridge.frames import FrameSet
 from mattebridge.sequence import Sequence
 
-from ..media import FrameHeader, choose_mask_channel, place, read_header, read_mask, read_plate
+from ..media import FrameHeader, choose_mask_channel, place, read_mask, read_plate
+from ..media.channels import in_view
+from ..media.source import open_source
 from ..pipeline.plan import sample_indices
 from .matting import conn, dtssd, foreground_mad, foreground_mse, grad, mad, mse, sad
 
@@ -92,7 +94,7 @@ def _rows(
 ) -> Iterator[FrameScores]:
     before: tuple[Float32, Float32] | None = None
     for frame in numbers:
-        truth = read_header(true.path(frame, view=view), frame=frame, view=view)
+        truth = _header(true.path(frame, view=view), frame, view)
         one, other = (_alpha(s, frame, view, c, truth) for s, c in zip((made, true), channels, strict=True))
         values = {name: measure(one, other) for name, measure in _STILL.items()}
         values["dtssd"] = dtssd(one, before[0], other, before[1]) if before is not None else 0.0
@@ -118,9 +120,15 @@ def _channel(sequence: Sequence, numbers: FrameSet, view: str, asked: str, flag:
         raise
 
 
+def _header(path: str, frame: int, view: str) -> FrameHeader:
+    """The header of the view's first part: an alpha need not be a picture."""
+    with open_source(path, frame) as source:
+        return source.header(in_view(source.channels, file=path, frame=frame, view=view)[0].part)
+
+
 def _alpha(sequence: Sequence, frame: int, view: str, channel: str, truth: FrameHeader) -> Float32:
     path = sequence.path(frame, view=view)
-    _same_size(read_header(path, frame=frame, view=view), truth)
+    _same_size(_header(path, frame, view), truth)
     grid = replace(truth, data_window=truth.display_window)
     found = read_mask(path, frame=frame, plate_header=grid, channel=channel, view=view)
     if found.non_finite:

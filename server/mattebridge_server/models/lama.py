@@ -72,7 +72,7 @@ class LaMa(Model):
         licence="Apache-2.0",
         temporal="frame",
         plate_state="linear",
-        version="1",
+        version="2",
         params=(
             Param("grow", 12, "How far the filled area reaches beyond the mask.", label="Grow (px)", low=0, high=200),
         ),
@@ -182,8 +182,8 @@ def fill_linear(plate: Float32, area: Mask, fill: Any) -> Float32:
     if scale < 1.0:
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         small = np.asarray(cv2.resize(small, size, interpolation=cv2.INTER_AREA), np.float32)
-        hole = cv2.resize(area.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
-        hole = grown(hole, 1)
+        # Whatever holds the least of the area, as the picture itself is made small: nothing of the subject shows.
+        hole = cv2.resize(area.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0
     rows, columns = small.shape[:2]
     margins = (0, -rows % MULTIPLE, 0, -columns % MULTIPLE)
     padded = cv2.copyMakeBorder(small, *margins, cv2.BORDER_REFLECT_101)

@@ -224,7 +224,31 @@ def test_a_licence_that_the_site_does_not_allow_is_refused_at_submit_and_check()
     (ask,) = [one for one in effects if isinstance(one, Ask)]
     bench.desk.checks.answered(ask.number, ())
     assert answers(bench.effects())[0].problems[0].code == "LICENCE_REFUSED"
+    bench.desk.checks.unanswered(ask.number, "it came too late")
+    assert answers(bench.effects()) == [], "a question has one answer"
     assert isinstance(answers(submit(bench, key="two"))[0], m.Accepted)
+    streamed = m.Check(2, m.JobRequest("/p", model="videomama", delivery="exr"))
+    (told,) = answers(bench.call(0.0, ANN, streamed))
+    assert [problem.code for problem in told.problems] == ["LICENCE_REFUSED"]
+
+
+def test_a_check_tells_what_the_broker_and_its_helper_know_together(bench):
+    (ask,) = [one for one in bench.call(0.0, ANN, m.Check(5, m.JobRequest("/p.####.exr"))) if isinstance(one, Ask)]
+    bench.desk.checks.answered(ask.number, (), (), 24, 7, {"space": "ACEScg", "queue_jobs": 9})
+    (told,) = answers(bench.effects())
+    assert (told.request, told.problems, told.frames_total, told.frames_fresh) == (5, (), 24, 7)
+    assert (told.facts["space"], told.facts["queue_jobs"], told.facts["engine_busy_s"]) == ("ACEScg", 9, 0.0)
+
+
+def test_a_disk_that_does_not_answer_a_check_is_named_by_the_plate_on_it(bench):
+    plan = b'{"a": "plan"}'
+    desk = bench.desk
+    desk.received(0.0, ANN, encode(m.Check(6, m.JobRequest("/p.####.exr")), [plan]), True)
+    (ask,) = [one for one in bench.effects() if isinstance(one, Ask)]
+    assert ask.plan == plan
+    desk.checks.unanswered(ask.number, "5 s are over")
+    (problem,) = answers(bench.effects())[0].problems
+    assert (problem.code, problem.file) == ("PATH_REFUSED", "/p.####.exr")
 
 
 def test_a_clean_plate_without_its_filler_is_refused_at_submit_and_check():

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mattebridge.errors import EngineFailed, Refused
+from mattebridge.errors import EngineFailed, OutputFailed, Refused
 from mattebridge_server.broker import journal as j
 
 
@@ -121,6 +121,29 @@ def test_a_file_that_is_no_journal_is_a_typed_error(tmp_path):
         j.Journal(tmp_path)
 
 
+def test_a_file_that_cannot_be_opened_is_named_with_the_way_out_and_keeps_nobody_out(tmp_path):
+    path = tmp_path / "journal.sqlite3"
+    path.mkdir()
+    with pytest.raises(OutputFailed, match="cannot be written") as caught:
+        j.Journal(tmp_path)
+    assert caught.value.file == str(path) and "--state-dir" in caught.value.remedy
+    path.rmdir()
+    j.Journal(tmp_path).close()
+
+
+def test_what_a_full_disk_refused_may_be_committed_again(journal):
+    (pages,) = journal._db.execute("PRAGMA page_count").fetchone()
+    journal._db.execute(f"PRAGMA max_page_count={pages}")
+    changes = [job("a", 1), *j.add_event(j.EventRow("a", 1, b"PLAN", b"", bytes(100_000)))]
+    with pytest.raises(OutputFailed, match="full") as caught:
+        journal.commit(changes)
+    assert caught.value.file == str(journal.path)
+    assert journal.unfinished() == []
+    journal._db.execute("PRAGMA max_page_count=100000")
+    journal.commit(changes)
+    assert [row.last for row in journal.unfinished()] == [1]
+
+
 def test_damage_that_shows_when_it_is_read_or_written_names_the_file(tmp_path):
     opened = j.Journal(tmp_path)
     opened.commit([job(str(number), number) for number in range(200)])
@@ -156,6 +179,8 @@ MOUNTS = """\
 31 30 0:31 / /home/ann/scratch rw - xfs /dev/sdb rw
 32 22 0:32 / /mnt/with\\040space rw - cifs //filer/x rw
 33 22 0:33 / /home2 rw - fuse.sshfs x: rw
+34 22 0:34 / /auto rw - autofs auto.direct rw
+35 34 0:35 / /auto rw - nfs filer:/auto rw
 """
 
 
@@ -168,6 +193,7 @@ MOUNTS = """\
         ("/homestead", ""),
         ("/mnt/with space/a", "cifs"),
         ("/home2/a", "fuse.sshfs"),
+        ("/auto/a", "nfs"),
         ("/var/tmp", ""),
     ],
 )

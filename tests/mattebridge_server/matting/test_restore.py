@@ -82,6 +82,13 @@ def test_solid_stays_one_and_empty_stays_zero_whatever_the_plate_shows() -> None
         assert (restored[whole] == value).all()
 
 
+@pytest.mark.parametrize(("said", "restored"), [(0.997, 1.0), (0.003, 0.0), (0.985, 0.985), (0.015, 0.015)], ids=str)
+def test_what_is_nearly_solid_is_solid_and_a_veil_stays_a_veil(said: float, restored: float) -> None:
+    flat = np.full((20, 24), said, np.float32)
+    grey = np.full((40, 48, 3), 0.4, np.float32)
+    assert restore(flat, grey, None) == pytest.approx(restored, abs=1e-4)
+
+
 def test_a_canvas_at_the_plates_size_is_passed_on_bit_for_bit() -> None:
     alpha, guide = strands()
     np.testing.assert_array_equal(restore(alpha, guide, None), alpha)
@@ -120,6 +127,8 @@ def test_a_canvas_larger_than_its_region_is_averaged() -> None:
     large = np.clip(cv2.resize(alpha, (640, 480), interpolation=cv2.INTER_LINEAR), 0, 1).astype(np.float32)
     restored = restore(large, guide, None)
     assert np.abs(restored - alpha).mean() < 0.02
+    checker = (np.indices((80, 96)).sum(axis=0) % 2).astype(np.float32)
+    assert restore(checker, guide[:40, :48], None) == pytest.approx(0.5)
 
 
 def test_a_mask_of_another_size_is_refused() -> None:

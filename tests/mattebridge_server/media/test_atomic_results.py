@@ -176,6 +176,36 @@ def test_the_file_reaches_the_disk_before_its_name_does(tmp_path, monkeypatch):
     assert steps == ["file of 3", "rename", "folder"]
 
 
+def test_a_file_system_that_cannot_flush_a_folder_takes_results_all_the_same(tmp_path, monkeypatch):
+    flush = os.fsync
+
+    def files_alone(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        flush(handle)
+
+    monkeypatch.setattr(commit_module.os, "fsync", files_alone)
+    commit(str(tmp_path / "a.exr"), 1, lambda temporary: Path(temporary).write_bytes(b"abc") and None)
+    assert names(tmp_path) == ["a.exr"]
+
+
+def test_a_full_disk_explains_what_a_writer_does_not_and_nothing_that_the_system_says(tmp_path, monkeypatch):
+    full = os.statvfs_result((4096, 4096, 10, 0, 0, 10, 5, 5, 0, 255))
+    monkeypatch.setattr(commit_module.os, "statvfs", lambda path: full)
+
+    def refused(error: OSError) -> str:
+        def write(temporary: str) -> None:
+            raise error
+
+        with pytest.raises(OutputFailed) as caught:
+            commit(str(tmp_path / "a.exr"), 1, write)
+        assert caught.value.details["free_bytes"] == 0
+        return str(caught.value)
+
+    assert "the disk is full (could not write)" in refused(OSError("could not write"))
+    assert "the disk is full" not in refused(OSError(errno.EACCES, "Permission denied"))
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [("no/such/folder/a.exr", "folder does not exist"), ("x" * 300 + ".exr", "name is too long"), ("a\0b.exr", "null")],

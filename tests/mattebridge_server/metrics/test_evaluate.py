@@ -58,6 +58,14 @@ def test_figures_are_those_of_the_hand(pair: tuple[str, str]) -> None:
     assert result.mean["mad"] == pytest.approx(second["mad"] / 2)
 
 
+def test_each_frame_flickers_against_the_one_before_it(tmp_path: Path) -> None:
+    for frame, value in ((1, 0.5), (2, 0.75), (3, 0.75)):
+        for name, pixel in (("a", value), ("t", 0.5)):
+            write_alpha(str(tmp_path / f"{name}.{frame}.exr"), np.full((4, 4), pixel), like=like(4, 4), frame=frame)
+    rows = evaluate(str(tmp_path / "a.#.exr"), str(tmp_path / "t.#.exr")).frames
+    assert [row.values["dtssd"] for row in rows] == pytest.approx([0.0, 25.0, 0.0])
+
+
 def test_json_and_csv_carry_the_same_figures(pair: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(options(pair, json=True)) == 0
     told = json.loads(capsys.readouterr().out)
@@ -77,7 +85,7 @@ def test_foreground_counts_only_where_there_is_truth(pair: tuple[str, str], tmp_
         colour[:, :5] += 0.25
         write_rgb(str(tmp_path / f"f.{frame}.exr"), colour, like=like(), frame=frame)
     result = evaluate(*pair, "", str(tmp_path / "f.#.exr"), str(tmp_path / "ft.#.exr"))
-    assert result.mean["fgr_mad"] == pytest.approx(0.125 * 1e3)
+    assert result.mean["fgr_mad"] == pytest.approx(0.125 * 1e3), "also where there is alpha and no truth"
 
 
 def test_a_view_is_scored_by_itself(tmp_path: Path) -> None:
@@ -94,6 +102,16 @@ def test_a_view_is_scored_by_itself(tmp_path: Path) -> None:
     assert evaluate(made, true, view="left").mean["mad"] == 0
     both = evaluate(made, true, "", made, true, view="right")
     assert both.mean["mad"] == both.mean["fgr_mad"] == pytest.approx(750)
+
+
+def test_a_view_with_files_of_its_own_is_scored_on_the_frames_that_it_has(tmp_path: Path) -> None:
+    for view, frame, value in (("left", 1, 1.0), ("right", 1, 1.0), ("right", 2, 0.5)):
+        for name, pixel in (("a", value), ("t", 1.0)):
+            path = str(tmp_path / f"{name}_{view}.{frame}.exr")
+            write_alpha(path, np.full((4, 4), pixel, np.float32), like=like(4, 4), frame=frame)
+    made, true = str(tmp_path / "a_%V.#.exr"), str(tmp_path / "t_%V.#.exr")
+    found = {view: [row.values["mad"] for row in evaluate(made, true, view=view).frames] for view in ("left", "right")}
+    assert found == {"left": [0], "right": [0, 500]}
 
 
 def test_what_cannot_be_scored_is_named(pair: tuple[str, str], tmp_path: Path) -> None:
@@ -114,6 +132,8 @@ def test_a_foreground_of_another_size_or_without_its_truth_is_named(pair: tuple[
     colour = str(tmp_path / "f.#.exr")
     with pytest.raises(UsageError, match="truth"):
         evaluate(*pair, fgr=colour)
+    with pytest.raises(UsageError, match="truth"):
+        evaluate(*pair, truth_fgr=colour)
     with pytest.raises(FrameError, match="8x10") as refused:
         evaluate(*pair, "1", colour, colour)
     assert refused.value.file.endswith("f.1.exr")

@@ -76,6 +76,37 @@ def test_connectivity_uses_the_level_of_the_largest_component() -> None:
     assert matting.conn(alpha, truth) == pytest.approx(12 * 0.25 / 1e3)
 
 
+def _solid_with(at: tuple[slice, slice], true: float, made: float) -> tuple[np.ndarray, np.ndarray]:
+    """A solid square of 6x6 in truth and alpha, with another value in each at ``at``."""
+    truth = _flat(0.0)
+    truth[2:8, 2:8] = 1.0
+    alpha = truth.copy()
+    truth[at], alpha[at] = true, made
+    return alpha, truth
+
+
+def test_connectivity_goes_in_tenths_and_a_value_on_a_threshold_reaches_it() -> None:
+    skirt = (slice(2, 8), slice(8, 10))
+    assert matting.conn(*_solid_with(skirt, 0.48, 0.62)) == pytest.approx(12 * 0.22 / 1e3, rel=1e-5)  # level .4
+    assert matting.conn(*_solid_with(skirt, 0.5, 0.7)) == pytest.approx(12 * 0.2 / 1e3, rel=1e-5)  # level .5
+
+
+def test_a_corner_does_not_connect() -> None:
+    corner = (slice(8, 10), slice(8, 10))
+    assert matting.conn(*_solid_with(corner, 0.1, 0.5)) == pytest.approx(4 * 0.5 / 1e3)  # level 0, not .1
+
+
+def test_of_two_regions_the_larger_is_the_source() -> None:
+    alpha, truth = _solid_with((slice(4, 6), slice(14, 16)), 1.0, 0.9)
+    assert matting.conn(alpha, truth) == pytest.approx(4 * 0.1 / 1e3, rel=1e-5)
+
+
+def test_beyond_the_frame_an_alpha_goes_on_as_at_its_border() -> None:
+    ramp = np.tile(np.arange(20, dtype=np.float32), (20, 1))
+    for slope in (matting._gradient(ramp), matting._gradient(ramp.T.copy()).T):
+        assert slope[5, 0] == pytest.approx(0.5 * slope[5, 10], rel=0.2)  # mirrored it would be 0
+
+
 def test_dtssd_is_the_rms_of_the_difference_of_changes() -> None:
     steady = _flat(0.5)
     assert matting.dtssd(_flat(0.6), steady, _flat(0.6), steady) == pytest.approx(0.0, abs=1e-5)
@@ -86,11 +117,11 @@ def test_dtssd_is_the_rms_of_the_difference_of_changes() -> None:
 
 
 def test_a_shot_is_scored_by_the_mean_of_its_frames_and_frame_0_does_not_flicker() -> None:
-    pairs = [(_flat(0.5), _flat(0.5)), (_flat(0.6), _flat(0.5))]
+    pairs = [(_flat(value), _flat(0.5)) for value in (0.5, 0.6, 0.8)]
     scores = matting.score(pairs)
-    assert scores.frames == 2
-    assert scores.mad == pytest.approx((0 + 100) / 2, rel=1e-5)
-    assert scores.dtssd == pytest.approx((0 + 10) / 2, rel=1e-5)
+    assert scores.frames == 3
+    assert scores.mad == pytest.approx((0 + 100 + 300) / 3, rel=1e-5)
+    assert scores.dtssd == pytest.approx((0 + 10 + 20) / 3, rel=1e-5), "each frame against the one before it"
 
 
 def test_foreground_counts_only_where_the_true_alpha_is_above_zero() -> None:
@@ -119,6 +150,9 @@ def test_composite_error_is_the_difference_of_two_linear_composites() -> None:
     # .25 x 4 + .75 x 2 = 2.5 against .5 x 4 + .5 x 2 = 3.0
     assert matting.composite_error(ones * 4, alpha, ones * 4, truth, ones * 2) == pytest.approx(0.5)
     assert matting.composite_error(ones, _flat(0.0), ones, _flat(0.0), ones) == 0.0
+    half, nothing = _flat(0.0), _flat(0.0)
+    half[:5] = 1.0  # what is there against the truth counts: 3 - 2 where it is
+    assert matting.composite_error(ones * 3, half, ones * 3, nothing, ones * 2) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("measure", [matting.mad, matting.mse, matting.sad, matting.grad, matting.conn])

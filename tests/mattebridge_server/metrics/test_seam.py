@@ -25,6 +25,7 @@ def test_a_jump_at_the_border_is_measured_by_hand() -> None:
     assert seam.border == pytest.approx(0.4)
     assert seam.interior == pytest.approx(0.1)
     assert seam.borders == 1 and seam.ratio == pytest.approx(4.0)
+    assert seam_measure(_frames(0.0, 0.1, 0.2, 0.6), [3]).border == pytest.approx(0.4), "also at the last frame"
 
 
 def test_a_jump_elsewhere_is_not_a_seam() -> None:

@@ -14,7 +14,10 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @dataclass
 class Hub:
-    """``files`` by "org/repo/path". ``gated`` repositories answer 403. ``stall`` after so many bytes, once, if set."""
+    """``files`` by "org/repo/path". ``gated`` repositories answer 403. ``stall`` after so many bytes, once, if set.
+
+    ``store``: another host that files are sent from, as large ones are; ``tokens`` are who was told the user's token.
+    """
 
     files: dict[str, bytes]
     gated: set[str] = field(default_factory=set)
@@ -23,6 +26,8 @@ class Hub:
     go_on: threading.Event = field(default_factory=threading.Event)
     asked: list[tuple[str, str, str]] = field(default_factory=list)
     endpoint: str = ""
+    store: str = ""
+    tokens: list[tuple[str, str]] = field(default_factory=list)
 
 
 @contextmanager
@@ -46,12 +51,22 @@ def serving(hub: Hub) -> Iterator[Hub]:
                 return
             org, repo, _, _, path = parts
             hub.asked.append((self.command, f"{org}/{repo}/{path}", self.headers.get("Range", "")))
+            if self.headers.get("Authorization"):
+                hub.tokens.append((self.command, self.headers.get("Host", "").partition(":")[0]))
             content = hub.files.get(f"{org}/{repo}/{path}")
             if f"{org}/{repo}" in hub.gated:
                 self._refuse(403, "GatedRepo")
             elif content is None:
                 known = any(name.startswith(f"{org}/{repo}/") for name in hub.files)
                 self._refuse(404, "EntryNotFound" if known else "RepoNotFound")
+            elif hub.store and not body:
+                self.send_response(302)
+                self.send_header("Location", f"http://{hub.store}:{server.server_address[1]}{self.path}")
+                self.send_header("X-Linked-Size", str(len(content)))
+                self.send_header("X-Linked-ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+                self.send_header("X-Repo-Commit", COMMIT)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
             else:
                 self._send(content, body)
 

@@ -88,6 +88,42 @@ def test_a_pull_fetches_the_files_of_the_card_and_no_other(small_hub: Hub, tmp_p
     assert small_hub.asked == [], "what is there is not asked for again"
 
 
+def test_the_users_token_is_told_to_the_hub_and_not_to_the_store_that_it_points_to(
+    small_hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    card = replace(CARD, weights=CARD.weights[1:2])
+    _pull(small_hub, tmp_path / "near", card=card, accept=True)
+    assert small_hub.tokens == [("HEAD", "127.0.0.1"), ("GET", "127.0.0.1")]
+    small_hub.tokens.clear()
+    small_hub.store = "localhost"
+    _pull(small_hub, tmp_path / "far", card=card, accept=True)
+    assert small_hub.tokens == [("HEAD", "127.0.0.1")]
+    assert (tmp_path / "far" / card.weights[0].path).read_bytes() == NETWORK
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(
+    small_hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    flush, replace_file = os.fsync, os.replace
+
+    def watched_flush(handle: int) -> None:
+        steps.append(f"{os.fstat(handle).st_size} bytes")
+        flush(handle)
+
+    def watched_replace(source: Any, target: Any) -> None:
+        steps.append(Path(target).name)
+        replace_file(source, target)
+
+    monkeypatch.setattr("mattebridge_server.models.fetch.os.fsync", watched_flush)
+    monkeypatch.setattr("mattebridge_server.models.fetch.os.replace", watched_replace)
+    _pull(small_hub, tmp_path, card=replace(CARD, weights=CARD.weights[1:2]), accept=True)
+    assert steps[:2] == [f"{len(NETWORK)} bytes", "net.safetensors"]
+
+
 def test_progress_reaches_the_whole_of_each_file(small_hub: Hub, tmp_path: Path) -> None:
     seen: list[Progress] = []
     _pull(small_hub, tmp_path, accept=True, report=seen.append)
@@ -187,17 +223,36 @@ def test_a_licence_that_asks_nothing_is_not_asked_about(small_hub: Hub, tmp_path
     assert _pull(small_hub, tmp_path, card=card, confirm=lambda notice: pytest.fail("asked"))
 
 
+def test_the_licence_of_the_weights_counts_as_the_models_own(small_hub: Hub, tmp_path: Path) -> None:
+    """An open model may stand on weights that are not."""
+    card = replace(CARD, licence="Apache-2.0")
+    with pytest.raises(LicenceRefused, match=STRICT):
+        _pull(small_hub, tmp_path, card=card, policy=LicencePolicy(("Apache-2.0",)))
+    with pytest.raises(LicenceRefused, match="nothing was fetched"):
+        _pull(small_hub, tmp_path, card=card)
+    assert small_hub.asked == []
+
+
 def test_a_gated_repository_says_where_to_accept(small_hub: Hub, tmp_path: Path) -> None:
     small_hub.gated.add("other/base")
     with pytest.raises(LicenceRefused, match="hf auth login"):
         _pull(small_hub, tmp_path, accept=True)
 
 
-def test_a_file_that_is_not_the_pinned_one_is_removed(small_hub: Hub, tmp_path: Path) -> None:
-    small_hub.files["studio/Small/unet/net.safetensors"] = NETWORK[::-1]
-    with pytest.raises(InputError, match="MD5"):
+@pytest.mark.parametrize(
+    ("name", "content", "pin"),
+    [
+        ("studio/Small/unet/net.safetensors", NETWORK[::-1], "MD5"),
+        ("other/base/vae/vae.safetensors", b"VAE", "SHA-256"),
+    ],
+)
+def test_a_file_that_is_not_the_pinned_one_is_removed(
+    small_hub: Hub, tmp_path: Path, name: str, content: bytes, pin: str
+) -> None:
+    small_hub.files[name] = content
+    with pytest.raises(InputError, match=pin):
         _pull(small_hub, tmp_path, accept=True)
-    assert not (tmp_path / "Small/unet/net.safetensors").exists()
+    assert not (tmp_path / name.partition("/")[2]).exists()
 
 
 def test_a_file_has_no_name_until_it_was_read_to_its_end(small_hub: Hub, tmp_path: Path) -> None:
@@ -276,6 +331,12 @@ def test_a_folder_copied_by_hand_is_installed_and_verified(tmp_path: Path) -> No
         path.write_bytes(content)
     assert folders.is_installed(CARD, (tmp_path / "empty", tmp_path))
     assert [check.basis for check in hub.verify(CARD, (tmp_path,))] == ["none", "md5", "sha256"]
+    assert not licences.is_accepted(CARD, (tmp_path,))
+    for damaged in ("", "[]", '{"accepted": '):
+        (tmp_path / "Small" / licences.RECORD).write_text(damaged, encoding="utf-8")
+        assert not any(file.fetched for file in hub.pull(CARD, (tmp_path,), FREE, accept=True))
+        assert licences.is_accepted(CARD, (tmp_path,)), "a pull that fetches nothing settles the licence"
+        (tmp_path / "base" / licences.RECORD).unlink()
 
 
 def test_the_list_says_what_each_model_needs_and_looks_into_every_folder(

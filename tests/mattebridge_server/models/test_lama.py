@@ -88,6 +88,21 @@ def test_large_plates_are_filled_small_and_only_the_fill_is_enlarged() -> None:
     assert filled.shape == plate.shape and np.array_equal(filled[~area], plate[~area])
 
 
+@pytest.mark.parametrize("width", [64, 2 * MAX_SIDE + 100])
+def test_the_network_sees_nothing_of_what_the_area_hides(width: int) -> None:
+    """Neither its light, which would bleed into the fill, nor a brighter tone for its sake: a hero in flames."""
+    plate = np.full((24, width, 3), 0.5, np.float32)
+    area = np.zeros(plate.shape[:2], bool)
+    area[9:14, 21:38] = True
+    plate[area] = 900.0
+
+    def watched(picture: Float32, hole: NDArray[np.bool_]) -> Float32:
+        assert picture[~hole] == pytest.approx(Tone().encode(np.array([0.5], np.float32))[0], abs=1e-4)
+        return _grey(picture, hole)
+
+    fill_linear(plate, area, watched)
+
+
 @given(st.floats(0.01, 2000.0), st.lists(st.floats(0.0, 1.0), min_size=1, max_size=8))
 def test_every_light_up_to_the_peak_survives_the_picture(peak: float, shares: list[float]) -> None:
     tone = tone_for(np.full((1, 3), peak, np.float32))
@@ -117,6 +132,7 @@ def test_non_finite_pixels_do_not_reach_the_network() -> None:
     area = np.zeros((16, 16), bool)
     area[8:12, 8:12] = True
     assert np.isfinite(fill_linear(plate, area, _grey)[area]).all()
+    assert Tone().encode(plate[1, 1]).tolist() == [0, 1, 0], "a highlight is bright and a dead pixel is not"
 
 
 def test_the_area_grows_by_its_radius_and_not_more() -> None:
@@ -156,13 +172,19 @@ class TestTheFile:
         plate[10:20, 10:20] = 5.0
         mask = np.zeros((30, 42), np.float32)
         mask[10:20, 10:20] = 1
-        (result,) = model.run(array_window({7: plate}, {7: mask}), {"grow": 3}, lambda stage: None)
+        mask[10:20, 10] = 0.01  # the end of a soft edge, where the subject still shows
+        stages: list[str] = []
+        (result,) = model.run(array_window({7: plate}, {7: mask}), {"grow": 3}, stages.append)
         area = result.alpha > 0
         assert result.number == 7 and result.foreground is not None
         assert area[10, 7] and not area[10, 6]
         assert np.array_equal(result.foreground[~area], plate[~area])
         assert np.allclose(result.foreground, 0.25, atol=1e-3)
         assert digest[:32] in model.digest()
+        assert stages == ["fill"], "a job can be cancelled between frames"
+        model.unload()
+        with pytest.raises(EngineFailed, match="before it was loaded"):
+            next(model.run(array_window({7: plate}, {7: mask}), {}, stages.append))
 
     def test_any_other_file_is_never_opened(self, script: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:
         import torch
