@@ -26,6 +26,7 @@ LOG_TAIL_LINES = 15
 POLL_S = 0.05
 LOCK_GRACE_S = 10.0
 LOG_BYTES = 10 * 1024 * 1024
+LITTLE_BYTES = 64 * 1024
 LOCKED_STATUS = 7
 """Exit status of a server that finds another one of this user on this host (`Refused`)."""
 
@@ -149,13 +150,19 @@ def _wait_for(settings: Settings, server: subprocess.Popen[bytes], start: int, t
         if died_at is not None and time.monotonic() - died_at > (
             LOCK_GRACE_S if server.returncode == LOCKED_STATUS else 0.0
         ):
-            said = f"the server ended at once with status {server.returncode}:\n{log_tail(settings.server_log, start)}"
+            words = log_tail(settings.server_log, start) or _why_silent(settings.server_log)
+            said = f"the server ended at once with status {server.returncode}:\n{words}"
             raise _ended_with(server.returncode, said, settings)
         time.sleep(POLL_S)
     raise ServerError(
         f"the server could not be found after {timeout_s:.0f} s:\n{log_tail(settings.server_log, start)}",
         file=str(settings.server_log),
     )
+
+
+def _why_silent(log: Path) -> str:
+    full = shutil.disk_usage(log.parent).free < LITTLE_BYTES
+    return "it said nothing, for the disk of its log is full" if full else "it said nothing"
 
 
 def _ended_with(status: Optional[int], said: str, settings: Settings) -> MatteBridgeError:

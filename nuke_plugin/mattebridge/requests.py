@@ -31,6 +31,8 @@ CHOICES = {
     "look": ("srgb", "filmic", "view"),
     "mask_fit": ("", "stretch", "crop"),
 }
+LONGEST_TEXT = 4096
+"""Characters of a path or a label: as many as Linux takes bytes of a path."""
 KEY_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _KINDS: dict[str, Any] = {"str": str, "bool": bool, "float": (int, float)}
 PLANES_NAMES = {"plate": "plate.####.planes", "mask": "mask.####.planes", "out": "alpha.####.planes"}
@@ -118,6 +120,9 @@ def check_request(request: JobRequest) -> None:
             raise UsageError(f"{name} is {getattr(request, name)!r}", remedy=f"Choose one of {', '.join(allowed)}.")
     for item in dataclasses.fields(request):
         _check_text(item.name, getattr(request, item.name))
+    for name in (*PATH_FIELDS, "label"):
+        if len(getattr(request, name)) > LONGEST_TEXT:
+            raise UsageError(f"{name} is longer than {LONGEST_TEXT} characters", remedy="Give a shorter one.")
     for name in ("queue_timeout_s", "run_timeout_s"):
         if not 0 <= getattr(request, name) < math.inf:
             raise UsageError(f"{name} is {getattr(request, name)!r}", remedy="Give seconds; 0 is no limit.")

@@ -50,7 +50,10 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Optional[Mapping[str, str]] = None) -> Settings:
-        """Read ``MATTEBRIDGE_*`` and the platform's folders. Raises `UsageError` for a time that is no number."""
+        """Read ``MATTEBRIDGE_*`` and the platform's folders.
+
+        Raises `UsageError` for a time that is no number, and where a folder would lie in a home that there is not.
+        """
         env = os.environ if environment is None else environment
         return cls(
             runtime_dir=_runtime_dir(env),
@@ -113,17 +116,24 @@ def _runtime_dir(env: Mapping[str, str]) -> Path:
         return Path(env["XDG_RUNTIME_DIR"]) / "mattebridge"
     if os.name == "posix":
         return Path(env.get("TMPDIR") or "/tmp") / f"mattebridge-{os.getuid()}"
-    return Path(env.get("LOCALAPPDATA") or Path.home()) / "mattebridge" / "runtime"
+    return Path(env.get("LOCALAPPDATA") or _home()) / "mattebridge" / "runtime"
 
 
 def _folder(env: Mapping[str, str], ours: str, xdg: str, windows: str, below_home: str) -> Path:
     if env.get(ours):
         return Path(env[ours])
     if sys.platform == "win32":
-        return Path(env.get(windows) or Path.home()) / "mattebridge"
+        return Path(env.get(windows) or _home()) / "mattebridge"
     if env.get(xdg):
         return Path(env[xdg]) / "mattebridge"
-    return Path(env.get("HOME") or Path.home()) / below_home / "mattebridge"
+    return Path(env.get("HOME") or _home()) / below_home / "mattebridge"
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:
+        raise UsageError("this user has no home folder", remedy=_OWN_FOLDERS) from None
 
 
 def _seconds(env: Mapping[str, str], name: str, default: float) -> float:

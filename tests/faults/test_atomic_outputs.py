@@ -139,6 +139,19 @@ def test_a_server_that_is_stopped_while_its_journal_is_full_says_so(broker, fold
     assert broker.client().status().jobs == ()
 
 
+def test_a_result_that_the_servers_disk_refuses_is_not_laid_to_the_clients(broker, folder):
+    job = {**make_shot(folder / "shot", FRAMES), "delivery": "exr"}
+    client = start_real(broker, config={"engine_command": [*LIMITED, "700"]})
+    client.submit("job", **job)
+    for role, frame in [(role, frame) for frame in FRAMES for role in ("plate", "mask")]:
+        picture = folder / "shot" / f"{role}.{frame}.exr"
+        client.send(m.Put("job", role, frame, picture.name, 0, picture.stat().st_size, ""), picture.read_bytes())
+    client.send(m.PutsDone("job"))
+    failed = client.end_of("job").error
+    assert failed.code == "OUTPUT_FAILED" and failed.message.startswith("on the server") and failed.frame in FRAMES
+    assert "server's state folder" in failed.remedy and str(folder) not in failed.message + failed.file
+
+
 def test_a_full_server_refuses_an_upload_in_words(broker, folder):
     broker.start()
     client = broker.client()

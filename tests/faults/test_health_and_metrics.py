@@ -3,8 +3,10 @@
 import json
 import resource
 import socket
+from pathlib import Path
 
 import psutil
+import pytest
 from fault_bench import free_port, until
 from real_shot import REAL
 
@@ -88,6 +90,16 @@ def test_the_log_is_one_json_object_a_line_with_the_job(broker, steps):
     lines = until(lambda: [json.loads(line) for line in broker.log().splitlines() if '"bad"' in line])
     failed = next(line for line in lines if line.get("code") == "BAD_FRAME")
     assert (failed["job"], failed["frame"], failed["level"]) == ("bad", 3, "error")
+
+
+@pytest.mark.parametrize("taken", [Path.unlink, lambda path: path.rename(path.with_name("moved"))])
+def test_a_log_that_somebody_took_away_is_begun_anew(broker, folder, taken):
+    broker.start()
+    client = broker.client()
+    until(lambda: client.status().state == "ready")
+    taken(folder / "r" / "server.jsonl")
+    broker.engine().kill()
+    until(lambda: "engine for cpu:0 ended" in broker.log())
 
 
 def test_what_an_engine_writes_is_in_the_log_as_json_too(broker):

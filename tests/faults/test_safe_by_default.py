@@ -2,6 +2,7 @@
 
 import os
 import stat
+import subprocess
 import time
 
 import pytest
@@ -11,7 +12,10 @@ from zmq.utils.monitor import recv_monitor_message
 
 from mattebridge import codec, keys
 from mattebridge import messages as m
+from mattebridge.errors import Refused
+from mattebridge.launch import serve_detached
 from mattebridge_server.broker import auth
+from mattebridge_server.broker.lock import broker_lock
 
 TCP = "tcp://127.0.0.1:*"
 
@@ -73,6 +77,21 @@ def test_a_folder_that_cannot_be_used_is_named_with_the_way_out(broker, folder, 
     assert status == 7
     assert "REFUSED" in text and f"{folder}/in the way/x" in text and "MATTEBRIDGE_" in text
     assert "Traceback" not in text
+
+
+def test_a_full_disk_under_the_runtime_folder_is_told_though_no_log_can_tell_it(broker, folder):
+    (folder / "r").mkdir(mode=0o700)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4k,mode=700", "none", str(folder / "r")]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        (folder / "r" / "fills").write_bytes(bytes(4096))
+        status, text = start_fails(broker)
+        assert status == 7 and "No space left" in text and str(broker_lock(folder / "r").path) in text
+        with pytest.raises(Refused, match="the disk of its log is full"):
+            serve_detached(broker.settings, [])
+    finally:
+        subprocess.run(["umount", str(folder / "r")], check=True)
 
 
 def why_refused(broker, pair, server_key, wanted):

@@ -50,6 +50,25 @@ def test_an_engine_that_is_stopped_is_replaced_and_the_job_goes_on(broker, steps
     assert any(one.code == "ENGINE_RESTARTED" for one in client.events() if isinstance(one, m.Warning_))
 
 
+def test_a_server_that_was_suspended_with_its_engine_blames_nobody(broker, steps):
+    broker.start(policy={"engine_lost_s": 2.0})
+    client = broker.client()
+    client.submit("job", frames="1001", params={"steps": str(steps)})
+    until(lambda: (steps / "at-1001").exists())
+    engine = broker.engine()
+    for process in (broker.process, engine):
+        process.send_signal(signal.SIGSTOP)
+    time.sleep(2.5)
+    broker.process.send_signal(signal.SIGCONT)
+    until(lambda: "was stopped" in broker.log())  # it looked at the clock before the engine could beat
+    engine.send_signal(signal.SIGCONT)
+    (steps / "go-all").touch()
+    client = broker.client()
+    client.ask(m.Resume, key="job")
+    assert isinstance(client.end_of("job"), m.Done)
+    assert broker.restarts(client) == 0
+
+
 @pytest.fixture
 def behind_proxy(broker, steps, folder):
     """The program's own client, connected through a proxy, with a job whose first frame waits."""

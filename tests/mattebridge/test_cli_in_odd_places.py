@@ -12,6 +12,8 @@ from mattebridge import keys
 from mattebridge import messages as m
 
 MATTE = ["matte", "--plate", "/p.####.exr", "--mask", "/m.####.exr", "--out", "/o.####.exr", "--frames", "1001-1003"]
+HOMELESS = ("-c", "import pwd, sys; pwd.getpwuid = {}.__getitem__; from mattebridge.cli import main; sys.exit(main())")
+"""The command for a user whom the system does not know."""
 posix = pytest.mark.skipif(sys.platform == "win32", reason="pipes, encodings and folders of POSIX")
 
 
@@ -38,8 +40,8 @@ def server(environment, settings, server_keys):
         yield running
 
 
-def start(environment, *words, **streams):
-    command = [sys.executable, "-m", "mattebridge", *words]
+def start(environment, *words, program=("-m", "mattebridge"), **streams):
+    command = [sys.executable, *program, *words]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
     return subprocess.Popen(command, env=environment, **streams)
 
@@ -116,6 +118,22 @@ def test_folders_that_cannot_be_made_are_named_with_the_variable_to_set(environm
     environment["MATTEBRIDGE_RUNTIME"] = str(tmp_path / "file" / "runtime")
     status, _, err = run(environment, "serve", "--detach")
     assert status == 7 and "file/runtime" in err and "MATTEBRIDGE_RUNTIME" in err and "Traceback" not in err
+
+
+@posix
+@pytest.mark.parametrize("words", [["status"], ["serve"], ["doctor"], ["models", "--server", "local"]])
+def test_a_user_without_a_home_is_told_which_variables_to_set(environment, words):
+    bare = {name: value for name, value in environment.items() if not name.startswith("MATTEBRIDGE")}
+    status, _, err = run(bare, *words, program=HOMELESS)
+    assert status == 2 and "no home folder" in err and "MATTEBRIDGE_STATE" in err
+
+
+@posix
+def test_a_user_without_a_home_who_named_the_folders_needs_none(environment):
+    status, out, err = run(environment, "models", "--server", "local", program=HOMELESS)
+    assert (status, err) == (0, "") and "edge" in out
+    status, _, err = run(environment, "models", "pull", "lama", program=HOMELESS)
+    assert status == 2 and "--models-dir" in err
 
 
 @posix

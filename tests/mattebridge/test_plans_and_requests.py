@@ -106,6 +106,14 @@ def test_a_path_that_climbs_leads_where_the_disk_leads_it(tmp_path, monkeypatch)
     assert made.out == str(here / "shot/out/a.####.exr")
 
 
+@pytest.mark.parametrize("name", ["plate", "cleanplate", "label"])
+def test_what_is_longer_than_a_server_takes_is_told_here(name):
+    fields = {"plate": "/p.####.exr", "out": "/o.####.exr", "delivery": "files"}
+    make_request(**fields, **{name: "x" * 100} if name == "label" else {})
+    with pytest.raises(UsageError, match=f"{name} is longer than 4096 characters"):
+        make_request(**{**fields, name: f"/{'folder/' * 700}p.####.exr"})
+
+
 def test_a_path_may_be_bytes(tmp_path):
     plate = tmp_path / "plate.####.exr"
     assert make_request(plate=bytes(plate), out="/alpha.####.exr").plate == str(plate)

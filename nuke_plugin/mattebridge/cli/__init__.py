@@ -8,6 +8,7 @@ or lost, 5 out of memory, 6 cancelled, 7 refused.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import io
 import os
@@ -206,7 +207,8 @@ def _tell(error: MatteBridgeError, as_json: bool) -> int:
 
         line = json.dumps({"event": "ERROR", "exit_status": error.exit_status, **error.to_wire()})
         write_line(sys.stdout, line)
-    write_line(sys.stderr, f"mattebridge: {error}")
+    with contextlib.suppress(OSError):  # a log on a full disk: the status has to tell
+        write_line(sys.stderr, f"mattebridge: {error}")
     if os.environ.get("MATTEBRIDGE_DEBUG"):
         import traceback
 

@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, OutputFailed
+from ..errors import InputError, OutputFailed, UsageError
 from . import nuke_folder
 from .nuke_folder import FOLDER, PLATFORMS
 
@@ -97,7 +97,10 @@ def _nuke_path(plugin: Path) -> list[str]:
 
 
 def _home(args: argparse.Namespace) -> Path:
-    return Path(args.nuke_dir).expanduser() if args.nuke_dir else Path.home() / ".nuke"
+    try:
+        return Path(args.nuke_dir or "~/.nuke").expanduser()
+    except RuntimeError:
+        raise UsageError("this user has no home folder", remedy="Name the folder: --nuke-dir DIR.") from None
 
 
 def own_python() -> str:

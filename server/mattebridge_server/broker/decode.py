@@ -25,12 +25,11 @@ from mattebridge.messages import (
     TAGS,
     JobRequest,
 )
-from mattebridge.requests import CHOICES, KEY_PATTERN, PATH_FIELDS
+from mattebridge.requests import CHOICES, KEY_PATTERN, LONGEST_TEXT, PATH_FIELDS
 
 MESSAGE_BYTES = HEADER_BYTES + (MESSAGE_PARTS - 2) * BLOB_BYTES + 64
 """Whole size of the largest message, for the transport's own limit."""
 
-_LONGEST_TEXT = 4096
 
 Blobs = tuple[bytes, ...]
 Item = TypeVar("Item")
@@ -162,8 +161,8 @@ def _check_request(job: JobRequest) -> None:
         if value not in allowed:
             raise Malformed("value", f"{name} {value[:40]!r} is none of {', '.join(allowed)}")
     for name in (*PATH_FIELDS, "label"):
-        if len(getattr(job, name)) > _LONGEST_TEXT:
-            raise Malformed("value", f"{name} is longer than {_LONGEST_TEXT} characters")
+        if len(getattr(job, name)) > LONGEST_TEXT:
+            raise Malformed("value", f"{name} is longer than {LONGEST_TEXT} characters")
 
 
 _RULES: Mapping[str, Callable[[Any], bool]] = {

@@ -77,7 +77,8 @@ class Desk:
             if session is None:
                 self.out.send(peer, self.sessions.need_hello())
             else:
-                refusal = ProtocolError(f"malformed message: {error}")
+                remedy = "Correct that value." if error.kind == "value" else ""
+                refusal = ProtocolError(f"malformed message: {error}", remedy=remedy)
                 self.out.send(peer, m.Rejected(error.request, m.ErrorInfo.of(refusal)))
             return
         message = received.message

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from mattebridge.errors import EngineFailed
+from mattebridge.errors import EngineFailed, OutputFailed
 from mattebridge.messages import RESULT_ROLES, EngineInfo, ModelInfo, Started
 
 from ..engine import wire
@@ -17,7 +17,7 @@ from . import journal
 from .effects import Kill, Outbox, Spawn, Tell
 from .jobs import JobBook, Record
 from .journal import ResultRow
-from .requests import PathBack, for_server, in_spool, through_socket
+from .requests import PathBack, base_name, for_server, in_spool, through_socket
 from .scheduler import Scheduler
 from .scheduling import End, Instruction, Interrupt, KillEngine, Picture, Requeue, Run, StartEngine
 
@@ -268,6 +268,8 @@ class Floor:
         error = message.error.exception() if message.error is not None else None
         if message.outcome == "failed" and error is None:
             error = EngineFailed("the engine gave no reason")
+        if isinstance(error, OutputFailed) and through_socket(self.book.records[message.key].request):
+            error = _of_spool(error)
         instructions = self.scheduler.engine_ended(now, name, message.key, message.outcome, error)
         for index, one in enumerate(instructions):
             if isinstance(one, End) and one.key == message.key and one.outcome == "done":
@@ -276,6 +278,17 @@ class Floor:
                 self.apply([*instructions[:index], *instructions[index + 1 :]])
                 return
         self.apply(instructions)
+
+
+def _of_spool(error: OutputFailed) -> OutputFailed:
+    """Of a result that our own disk refused: nothing of the client's, whose paths it would name, is to be mended."""
+    return OutputFailed(
+        f"on the server, {error.message}",
+        remedy="Free space on the server's state folder, then run the same job.",
+        file=base_name(error.file),
+        frame=error.frame,
+        details=error.details,
+    )
 
 
 def windows_of(text: str) -> dict[int, int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -132,6 +133,7 @@ class JobBook:
         self.frames_told = 0
         self.waited_s = 0.0
         self._number = 0
+        self._ended_at = 0.0
 
     # -- making and ending ---------------------------------------------------------------------------------------
 
@@ -150,7 +152,8 @@ class JobBook:
 
     def set_state(self, record: Record, state: str) -> None:
         record.state = state
-        record.ended_at = self.wall() if state in ENDED else 0.0
+        if state in ENDED:  # in the order of their ends, though the clock was set back
+            record.ended_at = self._ended_at = max(self.wall(), math.nextafter(self._ended_at, math.inf))
         self.out.change(journal.set_state(record.key, state, record.ended_at if state in ENDED else None))
 
     def end(
@@ -285,6 +288,7 @@ class JobBook:
                 _recall(record, decode_event(event.tag, event.body))
             self.records[row.key] = record
             self._number = max(self._number, row.number)
+            self._ended_at = max(self._ended_at, record.ended_at)
 
     def forget(self, key: str) -> None:
         """Drop an ended job with its events, and its spool where it has one."""

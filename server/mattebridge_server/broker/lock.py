@@ -71,12 +71,15 @@ class FileLock:
         self.describe(holder)
 
     def describe(self, holder: Holder) -> None:
-        """Write who holds the lock."""
+        """Write who holds the lock. Raises `OSError` that names the file."""
         if self._file is not None:
-            self._file.seek(0)
-            self._file.truncate()
             text = json.dumps({"pid": holder.pid, "host": holder.host, "endpoint": holder.endpoint})
-            os.write(self._file.fileno(), text.encode())  # at once: on a full disk `release` has nothing left to write
+            try:
+                self._file.seek(0)
+                self._file.truncate()
+                os.write(self._file.fileno(), text.encode())  # at once: on a full disk `release` has nothing to write
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(self.path)) from None
 
     @property
     def held(self) -> bool:

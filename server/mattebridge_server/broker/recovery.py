@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 
 from mattebridge.errors import EngineFailed
@@ -38,10 +39,11 @@ def recover(now: float, config: Config, journal: Journal, book: JobBook, floor: 
     for result in journal.results():
         if result.key in book.records:
             book.records[result.key].results[result.role, result.frame] = result
+    oldest_s = math.inf
     for row in unfinished:
         record = book.records[row.key]
         record.stored = dict(spool.stored(row.key))
-        age_s = max(time.time() - row.submitted_at, 0.0)
+        oldest_s = age_s = min(max(time.time() - row.submitted_at, 0.0), oldest_s)  # in order, though the clock was set
         problem = path_problem(record.request, floor.site)
         if row.state == "cancelling":
             book.end(record, "cancelled")

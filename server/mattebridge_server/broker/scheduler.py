@@ -219,6 +219,13 @@ class Scheduler:
             done += self._tick_job(now, job)
         return done
 
+    def away(self, now: float, gap_s: float) -> None:
+        """Nobody listened for ``gap_s`` (the server itself was stopped): engines were not silent meanwhile."""
+        for engine in self.engines.values():
+            engine.heard = min(engine.heard + gap_s, now)
+            if engine.state == "starting":
+                engine.since = min(engine.since + gap_s, now)
+
     def next_due(self) -> float | None:
         """When `tick` has something to do next, if nothing else happens."""
         policy = self.policy

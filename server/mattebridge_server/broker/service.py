@@ -45,6 +45,8 @@ from .workers import Engines, PathHelper
 log = logging.getLogger("mattebridge.broker")
 
 TICK_S = 0.25
+AWAY_S = 1.0
+"""After so long without a tick this process was stopped (a suspended farm task, a paused machine), not its engines."""
 COMMIT_RETRY_S = 1.0
 REPLAY_ROWS = 500
 
@@ -191,8 +193,13 @@ class Service:
     # -- time ------------------------------------------------------------------------------------------------------
 
     async def _tick_forever(self) -> None:
+        ticked = self.loop.time()
         while True:
             now = self.loop.time()
+            if now - ticked > AWAY_S:
+                log.warning("this process was stopped, or held up, for %.1f s", now - ticked)
+                self.floor.scheduler.away(now, now - ticked)
+            ticked = now
             self.config.allowed.refresh()
             self.desk.tick(now)
             self.floor.apply(self.floor.scheduler.tick(now))

@@ -12,7 +12,7 @@ import os
 import secrets
 import stat
 import sys
-import time
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -118,17 +118,27 @@ def output_failed(path: str, frame: int, reason: str, *, certain: bool = False) 
 
 
 def remove_stale_temporaries(folder: str, older_than_s: float = 3600.0) -> int:
-    """Remove what dead processes left in ``folder``; returns how many. Younger files may belong to a living one."""
+    """Remove what dead processes left in ``folder``; returns how many. Younger files may belong to a living one.
+
+    Their age is by the disk's own clock: a share's may be hours from this host's, and other hosts write there now.
+    """
     removed = 0
-    limit = time.time() - older_than_s
     with suppress(OSError):
-        for entry in list(os.scandir(folder)):
-            ours = entry.name.startswith(TEMPORARY_PREFIX) and entry.name.endswith(TEMPORARY_SUFFIX)
+        names = [entry for entry in os.scandir(folder) if entry.name.startswith(TEMPORARY_PREFIX)]
+        ours = [entry for entry in names if entry.name.endswith(TEMPORARY_SUFFIX)]
+        limit = _disk_time(folder) - older_than_s if ours else 0.0
+        for entry in ours:
             with suppress(OSError):
-                if ours and entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime < limit:
+                if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime < limit:
                     Path(entry.path).unlink()
                     removed += 1
     return removed
+
+
+def _disk_time(folder: str) -> float:
+    """The time that a file written now gets. Raises `OSError`."""
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=TEMPORARY_PREFIX, suffix=TEMPORARY_SUFFIX) as probe:
+        return os.fstat(probe.fileno()).st_mtime
 
 
 def _flush(path: Path, flags: int) -> None:

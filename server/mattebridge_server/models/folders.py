@@ -9,6 +9,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +40,10 @@ def model_folders(
     at the edge of a process; nothing deeper reads the environment.
     """
     stated = [folder for folder in environ.get(ENVIRONMENT_VARIABLE, "").split(os.pathsep) if folder]
-    return tuple(dict.fromkeys([*map(Path, (*flags, *stated, *site)), default_folder(home)]))
+    found = [*map(Path, (*flags, *stated, *site))]
+    with suppress(RuntimeError):  # this user has no home: there are the stated ones, and models without weights
+        found.append(default_folder(home))
+    return tuple(dict.fromkeys(found))
 
 
 @dataclass(frozen=True)

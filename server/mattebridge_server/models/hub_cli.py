@@ -37,6 +37,8 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "pull":
         if not cards:
             raise UsageError("say which model to pull", remedy="See `mattebridge models`.")
+        if not where:
+            raise UsageError("this user has no home folder to pull models to", remedy="Name one: --models-dir DIR.")
         return _pull(cards, where, policy, args)
     every = [cls.card for cls in registry.classes.values() if cls.card.weights]
     if args.action == "verify":  # a model of which only a part is there has something to say too

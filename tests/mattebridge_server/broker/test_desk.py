@@ -368,6 +368,7 @@ def test_a_client_that_is_no_admin_any_more_may_not_stop_the_server(bench):
 def test_a_question_with_a_value_out_of_range_is_answered_under_its_number(bench):
     (refusal,) = answers(bench.call(0.0, ANN, m.Status(7, True, 20_000)))
     assert (refusal.request, refusal.error.code) == (7, "PROTOCOL")
+    assert refusal.error.remedy == "Correct that value."
 
 
 def test_resume_sends_the_tail_then_live_events(bench):

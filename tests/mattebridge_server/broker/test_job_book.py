@@ -120,6 +120,15 @@ def test_ended_jobs_are_forgotten_beyond_the_newest_and_the_old(book, out, tmp_p
     assert sorted(book.records) == ["lives"]
 
 
+def test_a_clock_that_is_set_back_makes_no_job_that_ended_now_the_oldest(out, tmp_path):
+    times = iter([5000.0, 1400.0] * 10)
+    book = JobBook(out, lambda: next(times))
+    for key in ("b", "a", "c"):
+        book.set_state(add(book, key), "done")
+    prune(make_config(tmp_path, keep_jobs=1), book, 1500.0)
+    assert set(book.records) == {"c"}
+
+
 def test_the_job_that_ended_last_is_forgotten_last_however_early_it_came(out, tmp_path):
     clock = iter(range(1000))
     book = JobBook(out, lambda: float(next(clock)))

@@ -334,6 +334,16 @@ def test_silence_is_a_hang_and_a_long_step_with_beats_is_not():
     assert [type(one) for one in scheduler.tick(320)] == [KillEngine]
 
 
+def test_while_the_server_itself_was_stopped_no_engine_was_silent():
+    scheduler = ready()
+    submit(scheduler, 0, "job")
+    scheduler.engine_beat(10, "gpu")
+    scheduler.away(110, 95)
+    assert scheduler.tick(110) == []
+    assert scheduler.tick(134.9) == [], "5 s of silence before the stop, and not yet 25 after it"
+    assert [type(one) for one in scheduler.tick(135)] == [KillEngine]
+
+
 def test_drain_gives_jobs_back_and_starts_nothing():
     scheduler = ready(engines=("one", "two"))
     submit(scheduler, 0, "a")
