@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Float32 = NDArray[np.float32]
+Bools = NDArray[np.bool_]
 
 GUIDE_NOISE = 3e-5
 """Variance that a guide's codes are taken to have, where no grain was measured."""
@@ -89,3 +90,14 @@ def box(image: Float32, radius: int) -> Float32:
     """Mean over a square of 2 x ``radius`` + 1 pixels, borders repeated."""
     size = 2 * radius + 1
     return np.asarray(cv2.blur(image, (size, size), borderType=cv2.BORDER_REPLICATE), np.float32)
+
+
+def around(where: Bools, margin: int) -> tuple[slice, slice] | None:
+    """Rows and columns that hold all of ``where`` (H, W) and a ``margin`` of pixels; None if there is nothing."""
+    rows, columns = np.flatnonzero(where.any(axis=1)), np.flatnonzero(where.any(axis=0))
+    if rows.size == 0:
+        return None
+    return (
+        slice(max(0, int(rows[0]) - margin), int(rows[-1]) + margin + 1),
+        slice(max(0, int(columns[0]) - margin), int(columns[-1]) + margin + 1),
+    )

@@ -14,7 +14,9 @@ for dark hair over a bright sky as .265. The way back:
    reads as its alpha under this look (`mixing`). The *projection* asks the plate itself, which no look has clipped.
    The two are averaged by their variances; where foreground and background are hard to tell apart the reading tends to
    the network's own alpha.
-5. Where the edge is smooth, the step from a to alpha is smooth too: colours that err from pixel to pixel, which would
+5. Where the look compresses the foreground, the mean of all coverages is taken, each weighed by how well it explains
+   plate and reading: the likeliest has a bias there (`expectation`).
+6. Where the edge is smooth, the step from a to alpha is smooth too: colours that err from pixel to pixel, which would
    flicker, are evened out there.
 
 Each pixel depends on one frame and a fixed neighbourhood; chosen per frame are the grain level and the softness of the
@@ -30,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .band import REFERENCE_HEIGHT
-from .detail import blurred, box
+from .detail import around, blurred, box
 from .encoding import (
     Encoding,
     Highlights,
@@ -40,6 +42,7 @@ from .encoding import (
     highlights,
     light_behind,
 )
+from .expectation import Lit, expected_where_compressed
 from .grain import DARKEST, grain_level
 from .local_colours import LocalColours, explained, local_colours
 from .mixing import Pair, Read, coverage_of, light_per_code, pair_of, relit, slope_of
@@ -85,22 +88,12 @@ def solve_linear(plate: Float32, alpha: Float32, encoding: Encoding) -> Float32:
     # A look that clips can leave a hard edge of what is soft in the plate, so a step counts as a band too.
     near = np.ones((3, 3), np.uint8)
     edge = np.asarray(cv2.dilate(result, near) - cv2.erode(result, near) > _BAND, np.bool_)
-    place = _around(edge, round(_MARGIN * unit))
+    place = around(edge, round(_MARGIN * unit))
     if place is None:
         return result
     light = np.maximum(plate[place], np.float32(0))
     result[place] = _solved(light, np.ascontiguousarray(result[place]), edge[place], encoding, unit)
     return result
-
-
-def _around(band: Bools, margin: int) -> tuple[slice, slice] | None:
-    rows, columns = np.flatnonzero(band.any(axis=1)), np.flatnonzero(band.any(axis=0))
-    if rows.size == 0:
-        return None
-    return (
-        slice(max(0, int(rows[0]) - margin), int(rows[-1]) + margin + 1),
-        slice(max(0, int(columns[0]) - margin), int(columns[-1]) + margin + 1),
-    )
 
 
 def _solved(light: Float32, alpha: Float32, edge: Bools, encoding: Encoding, unit: float) -> Float32:
@@ -120,7 +113,7 @@ def _solved(light: Float32, alpha: Float32, edge: Bools, encoding: Encoding, uni
     own = explained(
         here, codes[chosen], sharp.alpha[chosen], _alpha_variance(alpha[chosen], sharp.softness), noise[chosen]
     )
-    ceiling = brightest_nearby(light, unit)[chosen]
+    brightest = brightest_nearby(light, unit)
     sides = []
     for side, code, smooth, variance in (
         (sharp.alpha, own.foreground, here.foreground, here.foreground_variance),
@@ -128,7 +121,7 @@ def _solved(light: Float32, alpha: Float32, edge: Bools, encoding: Encoding, uni
     ):
         bright = highlights(light, side, encoding, unit)
         bright = Highlights(bright.light[chosen], bright.variance[chosen])
-        sides.append(light_behind(code, variance, smooth, bright, ceiling, encoding))
+        sides.append(light_behind(code, variance, smooth, bright, brightest[chosen], encoding))
     (front, front_variance), (back, back_variance) = sides
     pair = pair_of(front, back, front_variance, back_variance, encoding)
     pair = relit(pair, Read(own.alpha, own.alpha_variance), light[chosen], grain[chosen], chosen, encoding, unit)
@@ -138,6 +131,10 @@ def _solved(light: Float32, alpha: Float32, edge: Bools, encoding: Encoding, uni
     pixels = _Pixels(light[chosen], grain[chosen], own.alpha, own.alpha_variance, separation, doubt)
     solved = sharp.alpha.copy()
     solved[chosen] = _within_reach(_combined(pixels, pair, encoding), alpha[chosen], pair, encoding)
+    soft = chosen & (alpha > _BAND) & (alpha < 1 - _BAND)
+    network = Read(sharp.alpha[soft], _alpha_variance(alpha[soft], sharp.softness))
+    lit = Lit(light, grain, brightest)
+    solved[soft] = expected_where_compressed(solved, soft, network, pair.at(soft[chosen]), lit, encoding, unit)
     settled = _settled(solved, sharp.alpha, sharp.detailed, unit)
     return np.where(chosen, settled, alpha)
 

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .detail import GUIDE_NOISE, LEAST_SIGMA, LocalFit, blurred, box, lacking
+from .detail import GUIDE_NOISE, LEAST_SIGMA, LocalFit, around, blurred, box, lacking
 
 Float32 = NDArray[np.float32]
 
@@ -28,6 +28,7 @@ _LEAST_REAL = 0.1
 _ROUNDS, _TRIAL_ROUNDS = 8, 3
 _UNEXPLAINED_DEVIATION = 0.04
 _SMOOTH_BLUR = 1.0
+_MARGIN = 16.0
 _CALM_SIGMA = 1.8
 _CALM_DEVIATION = 0.015
 
@@ -55,8 +56,17 @@ def sharpened(alpha: Float32, codes: Float32, noise: Float32, unit: float) -> Sh
     Where the plate's edge is smooth, alpha's own noise is calmed instead. What is 0 or 1 stays so. ``unit`` is the
     plate's height over 1080.
     """
-    # A network blurs by its own pixels, which are not smaller than the plate's.
-    return _sharpened(alpha, codes, noise, max(unit, 1.0), _CALM_SIGMA)
+    size = max(unit, 1.0)  # a network blurs by its own pixels, which are not smaller than the plate's
+    sharp, detailed = alpha.copy(), np.zeros_like(alpha)
+    near = np.ones((3, 3), np.uint8)
+    changing = np.asarray(cv2.dilate(alpha, near) != cv2.erode(alpha, near))
+    place = around(changing, round(_MARGIN * size))  # elsewhere nothing is lacking
+    if place is None:
+        return Sharpened(sharp, detailed, 0.0)
+    own_alpha, own_codes, own_noise = (np.ascontiguousarray(image[place]) for image in (alpha, codes, noise))
+    part = _sharpened(own_alpha, own_codes, own_noise, size, _CALM_SIGMA)
+    sharp[place], detailed[place] = part.alpha, part.detailed
+    return Sharpened(sharp, detailed, part.softness)
 
 
 def _sharpened(alpha: Float32, codes: Float32, noise: Float32 | float, size: float, calm_sigma: float) -> Sharpened:

@@ -149,3 +149,16 @@ def test_sure_colours_correct_an_unsure_alpha() -> None:
     )
     assert np.abs(own.alpha - truth).max() < 0.005
     assert (own.alpha_variance < 0.05**2 / 10).all()
+
+
+def test_an_edge_is_sharpened_alike_however_much_of_nothing_is_around_it(shots: dict[str, Frame]) -> None:
+    alpha = np.pad(shots["dark_hair_bright"].alpha, ((40, 0), (60, 60)))
+    codes, soft = mixed(alpha), blurred(alpha, 1.0)
+    changing = np.flatnonzero((soft > 0).any(axis=0))
+    part = slice(int(changing[0]) - 24, int(changing[-1]) + 25)
+    near = sharpened(
+        np.ascontiguousarray(soft[:, part]), np.ascontiguousarray(codes[:, part]), noise_of(codes[:, part]), 1.0
+    )
+    wide = sharpened(soft, codes, noise_of(codes), 1.0)
+    np.testing.assert_allclose(wide.alpha[:, part], near.alpha, atol=1e-5)
+    assert wide.softness == pytest.approx(near.softness, abs=1e-4)

@@ -72,7 +72,7 @@ TRACK = ModelCard(
     licence=APACHE,
     temporal="shot",
     plate_state="display",
-    version="2",
+    version="3",
     weights=SETS[0],
     alternatives=SETS[1:],
     presets=PRESETS,
@@ -88,7 +88,7 @@ MATTE = ModelCard(
     licence="as stated by whoever gave you the weights",
     temporal="shot",
     plate_state="display",
-    version="5",
+    version="6",
     weights=(
         Weights("sam2-matte/config.json", "", "as supplied"),
         Weights("sam2-matte/model.safetensors", "", "as supplied"),
