@@ -14,6 +14,7 @@ from mattebridge.errors import InputError
 from mattebridge_server.matting.band import open_band
 from mattebridge_server.matting.contour import drawn
 from mattebridge_server.matting.evidence import gather_evidence
+from mattebridge_server.matting.exposure import gain_of
 from mattebridge_server.matting.finish import attached, lens_blur, softened, without_slits
 from mattebridge_server.matting.judge import judge_alpha, load_judge
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     Float32 = NDArray[np.float32]
 
 REACH, DEPTH = 140.0, 30.0
-ORDINARY = (0.025, 6.0)
-"""Geometric mean of the light around the subject, scene-linear, that needs no gain."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +49,8 @@ def solve_alpha(plate: Float32, mask: Float32, settings: SolveSettings, threads:
     band = open_band(alpha, settings.reach, settings.depth, threads)
     if band is None or settings.detail <= 0:
         return alpha
-    seen = np.ascontiguousarray(plate[band.crop])
-    gain = _gain(seen)
-    seen = seen if gain == 1 else seen * gain
+    seen = plate[band.crop].copy()
+    seen *= gain_of(seen, band)
     evidence = gather_evidence(seen, band)
     lens = lens_blur(seen, band)
     judged = drawn(judge_alpha(band, evidence, load_judge()), band, evidence, lens)
@@ -70,14 +68,3 @@ def warm_up() -> None:
     mask[:, :48] = 1
     plate = np.repeat(0.1 + 0.4 * mask[..., None], 3, axis=2)
     solve_alpha(plate, mask, SolveSettings(), threads=1)
-
-
-def _gain(plate: Float32) -> np.float32:
-    """1 for an ordinary exposure; a far darker or brighter plate is brought to the nearest level that counts as one.
-
-    The evidence compares stops above a floor, so a plate of a hundredth of the light would look black. A geometric mean
-    over the whole crop, continuous in the light: neighbouring frames get nearly the same gain.
-    """
-    light = np.maximum(plate[::4, ::4].mean(axis=2), np.float32(1e-6))
-    level = np.exp(np.log(light).mean(dtype=np.float64))
-    return np.float32(np.clip(level, *ORDINARY) / level)

@@ -20,6 +20,7 @@ import numpy as np
 
 from mattebridge_server.matting.band import open_band
 from mattebridge_server.matting.evidence import FEATURES, gather_evidence
+from mattebridge_server.matting.exposure import gain_of
 from mattebridge_server.matting.judge import EXPLANATIONS
 from mattebridge_server.matting.solve import DEPTH, REACH
 from mattebridge_server.training.variety import practice_frame
@@ -58,7 +59,8 @@ def draw_samples(number: int) -> Samples:
     band = open_band(frame.mask, REACH, DEPTH)
     if band is None:
         raise ValueError(f"practice frame {number} has no mask edge")
-    evidence = gather_evidence(np.ascontiguousarray(frame.plate[band.crop]), band)
+    plate = np.ascontiguousarray(frame.plate[band.crop])
+    evidence = gather_evidence(plate * gain_of(plate, band), band)
     truth = frame.alpha[band.crop]
     unsure = (np.abs(truth - band.mask) > 0.04) | ((truth > 0.02) & (truth < 0.98))
     hard = band.open & (unsure | (np.abs(evidence.coverage - truth) > 0.1))
