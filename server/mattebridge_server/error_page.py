@@ -21,7 +21,7 @@ EXIT_STATUSES: Mapping[int, str] = {
 }
 
 WARNINGS: Mapping[str, str] = {
-    "CACHES_FREED": "The device was out of memory; caches were freed and the window was tried again.",
+    "CACHES_FREED": "The device was out of memory; caches were freed and the window or clean plate was tried again.",
     "ENGINE_RESTARTED": "The engine died and was started again; the job went on at its first unfinished window.",
     "MASK": "Something about a mask to look at: another aspect than the plate, a channel chosen, an empty frame.",
     "MASK_EMPTY": "The mask of a frame is empty.",

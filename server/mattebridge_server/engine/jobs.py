@@ -12,6 +12,7 @@ from mattebridge.errors import EngineFailed, MatteBridgeError, OutOfMemory
 from mattebridge.messages import ErrorInfo, JobRequest
 
 from ..paths import require_inside
+from ..pipeline.beside import HELPER
 from ..pipeline.control import Control, Emit, Stopped
 from ..pipeline.keys import FileDigests
 from ..pipeline.plan import parse_plan
@@ -60,7 +61,8 @@ class Worker:
             try:
                 return done(job.key, self._with_model(job, request, why, mine, emit, control))
             except OutOfMemory as error:
-                smaller = None if job.plan or not request.fallback else smaller_canvas(request, self.shelf)
+                changeable = request.fallback and not job.plan and HELPER not in error.details
+                smaller = smaller_canvas(request, self.shelf) if changeable else None
                 if smaller is None:
                     raise
                 if job.spool and mine:  # the client has them, and a shot has one canvas
@@ -94,7 +96,14 @@ def worker_for(shelf: Shelf, site: Site) -> Worker:
     """A worker on the shelf's device. It remembers the digests of the files that its jobs read."""
     device = shelf.device
     resources = Resources(
-        FileDigests(), site, shelf.get, device.threads, execution_profile(device), __version__, shelf.aside
+        FileDigests(),
+        site,
+        shelf.get,
+        device.threads,
+        execution_profile(device),
+        __version__,
+        shelf.aside,
+        shelf.relieve,
     )
     return Worker(shelf, resources)
 

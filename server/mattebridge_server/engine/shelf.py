@@ -121,6 +121,18 @@ class Shelf:
                 self._evict(other)
             self._ledger.resume(need)
 
+    def relieve(self, name: str) -> bool:
+        """Make room for a model whose memory ran out in spite of the figures: idle ones leave, and those in use empty
+        their caches, which nobody may be running then. False where no other is loaded.
+        """
+        others = [held for held in self._ledger.holdings() if held.name != name]
+        for held in others:
+            if held.pins:
+                self._loaded[held.name][1].forget()
+            else:
+                self._evict(held.name)
+        return bool(others)
+
     def precision(self, name: str, asked: str) -> str:
         """What was asked for; else what the device computes best in, for a model that has the choice."""
         return asked or (default_precision(self.device) if self.registry.get(name).card.precisions else "")
@@ -213,7 +225,15 @@ class Shelf:
 
     def _load(self, name: str, precision: str) -> Model:
         model = self._resting.get(name) or self.registry.get(name)()
-        model.load(self._spec(name, precision))
+        again = False
+        try:
+            model.load(self._spec(name, precision))
+        except OutOfMemory:
+            again = self.relieve(name)
+            if not again:
+                raise
+        if again:  # out here, since the error held on to what was half loaded
+            model.load(self._spec(name, precision))
         if name in self._loaded:
             self._evict(name)
         self._resting.pop(name, None)

@@ -165,8 +165,11 @@ def _verify(file: places.FoundFile, report: Report) -> FileCheck:
     weights, path = file.weights, file.path
     if path is None:
         return FileCheck(weights.path, "", False, "none", "is missing")
-    sha256, md5 = _digests(path, weights.path, report)
-    problem = _problem(weights, path.stat().st_size, sha256, md5)
+    try:
+        sha256, md5 = _digests(path, weights.path, report)
+        problem = _problem(weights, path.stat().st_size, sha256, md5)
+    except OSError as error:  # told as this file's; the others are looked at all the same
+        return FileCheck(weights.path, str(path), False, "none", f"cannot be read: {error.strerror or error}")
     top = path.parents[weights.path.count("/") - 1]
     recorded = licences.read_record(top).get("files", {}).get(weights.path, {}).get("sha256", "")
     if not problem and recorded and recorded != sha256:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,13 +14,14 @@ from ..matting.foreground import straight_foreground
 from ..matting.linear_light import solve_linear
 from ..matting.restore import Placement, restore
 from ..media import place, write_alpha, write_planes, write_rgb
-from ..model_names import CLEAN_PLATE, FILLER
+from ..model_names import CLEAN_PLATE
 from ..models.base import FrameResult, Model, ModelCard
 from .background import behind
+from .beside import Filler
 from .colour import config_label, is_scene_linear
 from .inputs import ShotInputs
 from .outputs import FILL_ATTRIBUTE, KEY_ATTRIBUTE, SHOT_ATTRIBUTE, Outputs, role_key
-from .params import resolve_params
+from .plan import ShotPlan
 from .planner import Shot
 from .prepare import StillWindow
 from .region import paste
@@ -63,13 +63,12 @@ class Finisher:
         store: FrameStore,
         stages: Stages,
         about: Attributes,
-        model_of: Callable[[str], Model],
+        filler: Filler,
     ) -> None:
         self._shot, self._card, self._inputs, self._store = shot, card, inputs, store
-        self._stages, self._about, self._model_of = stages, dict(about), model_of
+        self._stages, self._about = stages, dict(about)
+        self._filler = None if CLEAN_PLATE in card.outputs else filler  # None: the job's own model fills
         self._linear = is_scene_linear(shot.config, shot.plan.plate_space)
-        self._filler_lock = threading.Lock()
-        self._filler_found: Model | None = None
         self._outputs: Outputs | None = None
 
     def send_to(self, outputs: Outputs) -> None:
@@ -94,7 +93,8 @@ class Finisher:
         for role in self._inputs.results:
             path = str(self._outputs.path(role, finished.frame))
             about = {**self._about, KEY_ATTRIBUTE: role_key(key, role, self.extra(role, finished.frame))}
-            if role == "cleanplate" and (filler := self._filler()) is not None:
+            if role == "cleanplate" and self._filler is not None:
+                filler = self._filler.model()
                 about |= {FILL_ATTRIBUTE: filler.digest(), "fillLicence": filler.card.licence}
             with self._stages.measure("write"):
                 if path.endswith(PLANES_SUFFIX):  # has no room for a key, so it is never found fresh
@@ -115,15 +115,7 @@ class Finisher:
         """What a role's pixels hang on besides the frame's key."""
         if role == "comp":
             return self._store.digest("background", frame)
-        filler = self._filler() if role == "cleanplate" else None
-        return filler.digest() if filler is not None else ""
-
-    def _filler(self) -> Model | None:
-        """Who makes the clean plate, asked for once in a job; None where the job's own model does."""
-        if self._filler_found is None and CLEAN_PLATE not in self._card.outputs:
-            with self._filler_lock:
-                self._filler_found = self._filler_found or self._model_of(FILLER)
-        return self._filler_found
+        return self._filler.model().digest() if role == "cleanplate" and self._filler is not None else ""
 
     # -- stages ------------------------------------------------------------------------------------------------
 
@@ -183,13 +175,10 @@ class Finisher:
     def _clean_plate(self, frame: int, alpha: Float32, result: FrameResult) -> Float32:
         """The plate with the subject filled in, in the plate's own space; what was not filled is the plate's."""
         plate = self._store.plate(frame).pixels
-        filler = self._filler()
-        if filler is None:
-            filled = result
-        else:
-            with self._filler_lock, self._stages.measure("cleanplate"):  # one frame at a time
-                window = StillWindow(frame, self._light(plate), alpha)
-                filled = next(iter(filler.run(window, resolve_params(filler.card, {}), _never_stop)))
+        filled = result
+        if self._filler is not None:
+            with self._stages.measure("cleanplate"):
+                filled = self._filler.fill(StillWindow(frame, self._light(plate), alpha))
         assert filled.foreground is not None
         return np.where(filled.alpha[..., None] > 0, self._of_light(filled.foreground), plate)
 
@@ -210,10 +199,6 @@ class Finisher:
         return light if self._linear else self._shot.transform.from_rec709.apply(light)
 
 
-def _never_stop(stage: str) -> None:
-    """Filling one frame is short; the job is asked between frames."""
-
-
 def about_job(shot: Shot, card: ModelCard, tracker: Model | None, profile: str, version: str) -> dict[str, str | float]:
     """What every result says about itself in its header (besides its key); ``tracker`` made masks for the job."""
     plan = shot.plan
@@ -230,5 +215,15 @@ def about_job(shot: Shot, card: ModelCard, tracker: Model | None, profile: str, 
         "config": config_label(plan.config, plan.config_digest),
         "look": plan.look,
         "gainStops": plan.gain_stops,
+        **_canvas(plan, card),
+        "precision": plan.precision if plan.precision in card.precisions else "",
         "profile": profile,
     }
+
+
+def _canvas(plan: ShotPlan, card: ModelCard) -> dict[str, str | float]:
+    """The canvas that a network saw, and the preset that it comes from: the card's first where none was named."""
+    if plan.region is None:
+        return {}
+    width, height = plan.region.canvas
+    return {"preset": plan.preset or next((one.name for one in card.presets), ""), "canvas": f"{width}x{height}"}

@@ -20,7 +20,8 @@ from mattebridge.messages import RESULT_ROLES, UPLOAD_ROLES, JobRequest, PromptI
 from mattebridge.planes import SUFFIX as PLANES_SUFFIX
 from mattebridge.sequence import Sequence
 
-_LAYER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_LAYER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}")
+"""Names of objects. A channel's name may have 255 bytes in an EXR, and what is beyond would be cut off."""
 _BEYOND = 1.0
 """How far outside the display window a prompt may lie, in its widths: overscan, not pixels taken for fractions."""
 
@@ -109,6 +110,7 @@ def resolve_inputs(request: JobRequest, shot: str = "", *, elsewhere: bool = Fal
 def check_prompts(prompts: Sequence_[PromptInfo], shot: tuple[int, ...]) -> None:
     """Raises `UsageError` for a prompt that says nothing, or nothing about this shot."""
     frames = set(shot)
+    objects: dict[str, str] = {}
     for prompt in prompts:
         numbers = (*prompt.points, *prompt.box)
         where = f"the prompt for {prompt.layer!r} on frame {prompt.frame}"
@@ -117,7 +119,13 @@ def check_prompts(prompts: Sequence_[PromptInfo], shot: tuple[int, ...]) -> None
         if not _LAYER.fullmatch(prompt.layer):
             raise UsageError(
                 f"{prompt.layer!r} cannot name an object",
-                remedy="Use letters, digits and underscores, and begin with a letter.",
+                remedy="Use letters, digits and underscores, at most 100, and begin with a letter.",
+            )
+        other = objects.setdefault(prompt.layer.removeprefix("matte_"), prompt.layer)
+        if other != prompt.layer and "A" not in (other, prompt.layer):
+            raise UsageError(
+                f"the objects {other!r} and {prompt.layer!r} would be written to one channel",
+                remedy="Name them otherwise: what is matted as `hero` is written to `matte_hero.A`.",
             )
         if not numbers or len(prompt.points) % 3 or len(prompt.box) not in (0, 4):
             raise UsageError(

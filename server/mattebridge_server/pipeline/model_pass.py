@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,10 @@ StepTold = Callable[[int, tuple[int, ...]], None]
 
 @dataclass(frozen=True)
 class ModelPass:
-    """Everything one pass needs. ``layers`` are the objects whose masks are run one after the other; none: one mask."""
+    """Everything one pass needs. ``layers`` are the objects whose masks are run one after the other; none: one mask.
+
+    ``turn`` is held whenever the model works. ``relieve`` makes room besides the model's own caches.
+    """
 
     model: Model
     shot: Shot
@@ -43,6 +47,8 @@ class ModelPass:
     stages: Stages
     warn: Warn
     layers: tuple[str, ...] = ()
+    turn: AbstractContextManager[object] = field(default_factory=nullcontext)
+    relieve: Callable[[], object] = lambda: None
 
     def results(self, todo: Sequence[int], told: StepTold) -> Iterator[FrameResult]:
         """Blended results of the frames ``todo``, each as soon as its last window is done."""
@@ -78,18 +84,28 @@ class ModelPass:
     def _results_of(self, window: Window) -> Iterator[FrameResult]:
         """The model's results; when memory runs out, once more with the caches empty, without repeating a frame."""
         given: set[int] = set()
-        params, checkpoint = self.shot.plan.params, self.control.checkpoint
         try:
-            for result in self.stages.each("model", self.model.run(window, params, checkpoint)):
+            for result in self._computed(window):
                 given.add(result.number)
                 yield result
             return
         except OutOfMemory as error:
             self.warn("CACHES_FREED", f"{error.message}: caches freed, the window is tried again", None)
-        self.model.forget()
-        for result in self.stages.each("model", self.model.run(window, params, checkpoint)):
+        with self.turn:
+            self.model.forget()
+            self.relieve()
+        for result in self._computed(window):
             if result.number not in given:
                 yield result
+
+    def _computed(self, window: Window) -> Iterator[FrameResult]:
+        results = iter(self.model.run(window, self.shot.plan.params, self.control.checkpoint))
+        while True:
+            with self.turn, self.stages.measure("model"):
+                result = next(results, None)
+            if result is None:
+                return
+            yield result
 
     def _window(
         self, role: str, inside: tuple[int, ...], chosen: tuple[int, ...], display: DisplayFrames | None

@@ -9,6 +9,7 @@ so that they overlap it and memory is a matter of windows, not of the shot's len
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ from ..media import remove_stale_temporaries
 from ..model_names import TRACKER
 from ..models.base import FrameResult, Model
 from ..site import Site
+from .beside import Filler, in_the_name_of
 from .control import Control, Emit
 from .finish import Finisher, about_job
 from .glance import look_at_masks, summed_up
@@ -51,7 +53,8 @@ class Resources:
     """What a job borrows from its engine. ``threads`` is the number of cores it may keep busy.
 
     ``model_of`` gives a loaded model by name, for the steps besides the job's own model (tracking, clean plate).
-    ``aside`` lends out the device memory that a named model would run in, while it waits for such a step.
+    ``aside`` lends out the device memory that a named model would run in, while it waits for such a step. ``relieve``
+    makes room for a named one whose memory ran out, while no other runs.
     """
 
     digests: FileDigests
@@ -61,6 +64,7 @@ class Resources:
     profile: str = ""
     version: str = ""
     aside: Callable[[str], AbstractContextManager[None]] = lambda _: nullcontext()
+    relieve: Callable[[str], object] = lambda _: None
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,9 @@ class JobRun:
             stack.callback(store.close)
             keys = FrameKeys(shot.plan, self._inputs, store.digest)
             about = about_job(shot, self._model.card, self._tracker, self._res.profile, self._res.version)
-            finisher = Finisher(shot, self._model.card, self._inputs, store, self._stages, about, self._res.model_of)
+            turn = threading.Lock()
+            filler = Filler(self._res.model_of, self._res.relieve, turn, self._tell.warn)
+            finisher = Finisher(shot, self._model.card, self._inputs, store, self._stages, about, filler)
             replace_all = self._request.overwrite or self._request.delivery == "planes"
             outputs = resolve_outputs(self._inputs, keys.of, finisher.extra, replace_all, mine)
             mine |= outputs.carried
@@ -138,7 +144,7 @@ class JobRun:
             for folder in {outputs.path(role, frame).parent for role in self._inputs.results for frame in todo[:1]}:
                 remove_stale_temporaries(str(folder))
             model_pass = ModelPass(
-                self._model, shot, self._inputs, store, self._control, self._stages, self._tell.warn, layers
+                self._model, shot, self._inputs, store, self._control, self._stages, self._tell.warn, layers, turn
             )
             seams = SeamWatch(shot.plan, self._inputs)
             with Tail(finisher, keys, written, workers) as tail:
@@ -222,7 +228,9 @@ class JobRun:
         folder = track_folder()
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         with self._res.aside(self._model.card.name):
-            tracker = self._tracker = self._res.model_of(self._request.fill or TRACKER)
+            name = self._request.fill or TRACKER
+            with in_the_name_of(name):
+                tracker = self._tracker = self._res.model_of(name)
             if tracker.card.temporal != "shot":
                 raise UsageError(f"{tracker.card.name} cannot make masks", remedy=f"Use --fill {TRACKER}.")
             track = self._run_tracker(tracker, make, folder)
@@ -238,9 +246,19 @@ class JobRun:
         shot = plan_shot(self._inputs, request, tracker.card, tracker.digest(), self._res.site, self._control)
         store = self._store(shot, 1)
         try:
-            walk = ModelPass(tracker, shot, self._inputs, store, self._control, self._stages, self._tell.warn)
+            walk = ModelPass(
+                tracker,
+                shot,
+                self._inputs,
+                store,
+                self._control,
+                self._stages,
+                self._tell.warn,
+                relieve=lambda: self._res.relieve(tracker.card.name),
+            )
             found = walk.results(self._inputs.shot, self._step)
-            return keep_track(self._on_plate(shot, found), self._inputs, make, shot.header, folder)
+            with in_the_name_of(tracker.card.name):
+                return keep_track(self._on_plate(shot, found), self._inputs, make, shot.header, folder)
         finally:
             store.close()
 

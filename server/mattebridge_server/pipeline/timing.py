@@ -7,12 +7,9 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
-
-T = TypeVar("T")
 
 
 class Stages:
@@ -33,16 +30,6 @@ class Stages:
             took = time.perf_counter() - began
             with self._lock:
                 self._seconds[stage] += took
-
-    def each(self, stage: str, items: Iterable[T]) -> Iterator[T]:
-        """The same items; the time until each comes counts for ``stage``, what is done with it does not."""
-        iterator = iter(items)
-        while True:
-            with self.measure(stage):
-                item = next(iterator, None)
-            if item is None:
-                return
-            yield item
 
     def facts(self) -> dict[str, float]:
         """``seconds_<stage>`` and ``seconds_total``, rounded to a millisecond."""

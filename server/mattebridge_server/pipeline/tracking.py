@@ -42,7 +42,7 @@ class Track:
 
 
 def frames_to_make(inputs: ShotInputs, prompts: Sequence[PromptInfo], fill: str) -> tuple[int, ...]:
-    """The frames of the shot whose masks have to be made; none where every frame has one.
+    """The frames of the shot whose masks have to be made, or corrected by a prompt; none where every frame has one.
 
     Raises `UsageError` for prompts together with masks on every frame (two answers to one question), and for named
     objects together with masks on some, which are of one object that has no name.
@@ -63,7 +63,9 @@ def frames_to_make(inputs: ShotInputs, prompts: Sequence[PromptInfo], fill: str)
             "the job has masks on some frames, and prompts for named objects",
             remedy="Leave the masks out, or give the prompts no name: they then correct the object of the masks.",
         )
-    return missing if prompts or fill else ()
+    if not (prompts or fill):
+        return ()
+    return tuple(sorted({*missing, *(prompt.frame for prompt in prompts)}))
 
 
 def track_folder() -> Path:

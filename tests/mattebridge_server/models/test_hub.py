@@ -324,6 +324,17 @@ def test_verify_reads_every_byte_and_names_what_is_wrong(small_hub: Hub, tmp_pat
     assert problems[1].startswith("has MD5") and problems[2] == "is missing"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a file that opens and cannot be read")
+def test_verify_goes_on_after_a_file_that_cannot_be_read(small_hub: Hub, tmp_path: Path) -> None:
+    _pull(small_hub, tmp_path, accept=True)
+    unreadable = tmp_path / "Small/unet/net.safetensors"
+    unreadable.unlink()
+    unreadable.symlink_to("/proc/self/mem")
+    first, second, third = hub.verify(CARD, (tmp_path,))
+    assert first.ok and third.ok
+    assert not second.ok and second.problem.startswith("cannot be read:")
+
+
 def test_a_folder_copied_by_hand_is_installed_and_verified(tmp_path: Path) -> None:
     for weights, content in zip(CARD.weights, (CONFIG, NETWORK, b"vae"), strict=True):
         path = tmp_path / weights.path

@@ -75,7 +75,25 @@ BAD = {
     "outside the picture": PromptInfo(1, "A", points=(960.0, 540.0, 1.0)),
     "an area": PromptInfo(1, "A", box=(0.2, 0.2, 0.2, 0.5)),
     "name an object": PromptInfo(1, "my hero", points=(0.2, 0.2, 1.0)),
+    "cannot name": PromptInfo(1, "x" * 250, points=(0.2, 0.2, 1.0)),
 }
+
+
+def test_objects_that_would_share_a_channel_are_refused_before_anything_is_tracked(run: Run, tmp_path: Path) -> None:  # noqa: F811
+    with pytest.raises(UsageError, match="'hero' and 'matte_hero'"):
+        run(**PLAIN, mask="", prompts=(point("hero", 0.2, 0.2), point("matte_hero", 0.8, 0.7)))
+    run(**PLAIN, mask="", prompts=(point("A", 0.2, 0.2), point("matte_A", 0.8, 0.7)))
+    assert set(channels(tmp_path / "shot/out/a.0002.exr")) == {"A", "matte_A.A"}
+
+
+def test_a_prompt_on_a_frame_with_a_mask_corrects_that_mask_too(run: Run, tmp_path: Path) -> None:  # noqa: F811
+    (tmp_path / "shot/mask/mask.0003.exr").unlink()
+    prompts = (point("A", 0.7, 0.7, frame=2),)
+    shot, _ = run("track/a.####.exr", **{**PLAIN, "model": "sam2"}, prompts=prompts)
+    run(**PLAIN, prompts=prompts)
+    assert any(getattr(event, "code", "") == "TRACKED" and "2-3" in event.message for event in shot.events)
+    for frame in (1, 2, 3):
+        assert np.array_equal(shot.alpha("out/a.####.exr", frame), shot.alpha("track/a.####.exr", frame)), frame
 
 
 @pytest.mark.parametrize("what", BAD)

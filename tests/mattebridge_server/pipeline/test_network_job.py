@@ -72,6 +72,8 @@ def test_the_plan_crops_to_the_subject_and_says_what_the_network_sees(shots: Sma
     name = rf"videomama/{CARD.version}/[0-9a-f]{{32}}/fp32"
     assert re.fullmatch(name, str(about["mattebridge:model"])), "model and weights"
     assert about["mattebridge:licence"] == "Stability AI Community License"
+    assert about["mattebridge:canvas"] == facts["canvas"]
+    assert (about["mattebridge:preset"], about["mattebridge:precision"]) == (CARD.presets[0].name, "fp32")
 
 
 def test_linear_light_can_be_switched_off_to_compare(shots: SmallShot) -> None:

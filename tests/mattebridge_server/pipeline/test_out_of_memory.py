@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,6 +25,7 @@ from mattebridge_server.models.base import (
     Preset,
     Window,
 )
+from mattebridge_server.models.identity import Identity
 from mattebridge_server.models.registry import Registry, load_registry
 
 from .conftest import SmallShot
@@ -221,3 +223,68 @@ def test_while_masks_are_tracked_the_model_that_waits_for_them_lends_its_room(
     assert run(shot, frames="1-5", fill="tracker", preset="large").written == 5
     assert shot.alpha("out/a.####.exr", 3).min() > 0.9
     assert shelf.used_bytes <= 10
+
+
+class Greedy(Hungry):
+    """`Hungry` under the name of a helper; it stumbles at its first frame."""
+
+    def run(self, window: Window, params: Mapping[str, ParamValue], checkpoint: Checkpoint) -> Iterator[FrameResult]:
+        for number in window.wanted:
+            if self.stumbles:
+                type(self).stumbles -= 1
+                raise OutOfMemory(f"{self.card.name} ran out of memory")
+            empty = np.zeros(window.plate(number).shape[:2], np.float32)
+            yield FrameResult(number, empty, foreground=window.plate(number))
+
+
+class Filling(Greedy):
+    card: ClassVar[ModelCard] = replace(Tracker.card, name="lama", temporal="frame", outputs=("clean_plate",))
+
+
+class Following(Greedy):
+    card: ClassVar[ModelCard] = replace(Tracker.card, name="tracker")
+
+
+@pytest.mark.parametrize("helper", [Filling, Following], ids=["filler", "tracker"])
+def test_a_helper_that_runs_out_is_tried_again_with_room_made_and_no_smaller_canvas(
+    shot: SmallShot, hungry: type[Hungry], monkeypatch: pytest.MonkeyPatch, helper: type[Greedy]
+) -> None:
+    registry = Registry(
+        {**load_registry().classes, "hungry": hungry, "lama": Filling, "tracker": Following, "idle": Identity}, {}
+    )
+    shelf = Shelf(parse_device("cpu:0", 2), (), registry)
+    monkeypatch.setattr(local, "Shelf", lambda *_: shelf)
+    asked: dict[str, Any] = {"preset": "large", "fallback": True}
+    if helper is Filling:
+        asked["cleanplate"] = str(shot.folder / "out/clean.####.exr")
+    else:
+        shot.path("mask", 3).unlink()
+        asked |= {"fill": "tracker", "frames": "1-5"}
+    shelf.get("idle")
+    helper.stumbles = 1
+    done = run(shot, **asked)
+    assert done.written == 5 and done.facts["canvas"] == "192x192"
+    assert [code for code in told(shot) if code != "TRACKED"] == ["CACHES_FREED"]
+    assert "idle" not in shelf.loaded and hungry.forgotten == 1
+    helper.stumbles = 10**9
+    with pytest.raises(OutOfMemory, match=f"{helper.card.name} ran out") as refused:
+        run(shot, "again/a.####.exr", **asked)
+    assert "SMALLER_CANVAS" not in told(shot) and "jobs of their own" in refused.value.remedy
+
+
+def test_a_load_that_runs_out_is_tried_again_once_idle_models_have_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    left = [OutOfMemory("loading ran out of memory")]
+
+    def load(model: Tracker, spec: LoadSpec) -> None:
+        if left:
+            raise left.pop()
+
+    monkeypatch.setattr(Tracker, "load", load)
+    shelf = Shelf(parse_device("cpu:0", 2), (), Registry({"tracker": Tracker, "identity": Identity}, {}))
+    shelf.get("identity")
+    shelf.get("tracker")
+    assert shelf.loaded == ("tracker",)
+    left.append(OutOfMemory("loading ran out of memory"))
+    shelf.unload()
+    with pytest.raises(OutOfMemory):
+        shelf.get("tracker")
