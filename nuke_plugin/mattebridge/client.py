@@ -24,6 +24,7 @@ from .messages import (
     Check,
     Checked,
     Describe,
+    Event,
     Hello,
     JobRequest,
     ModelInfo,
@@ -217,8 +218,8 @@ class Client:
         Results of deliveries through the socket stay on the server; submit the same request under the key for those.
         """
         job = Job(check_key(key), None, self._cancel)
-        post = self._post
-        job._carry(None, Downloader(key, NoSink(), post, job._tell, functools.partial(self._give_up, job)))
+        post, tell = self._post, functools.partial(self._tell, job)
+        job._carry(None, Downloader(key, NoSink(), post, tell, functools.partial(self._give_up, job)))
         return self._follow(job, None, b"")
 
     def cancel(self, key: str) -> str:
@@ -270,9 +271,12 @@ class Client:
 
     def _follow(self, job: Job, request: Optional[JobRequest], plan: bytes) -> Job:
         with self._lock:
-            if job.key in self._jobs:
-                return self._jobs[job.key]
-            self._jobs[job.key] = job
+            followed = self._jobs.get(job.key)
+            if followed is None or followed.done:
+                self._jobs[job.key] = followed = job
+        if followed is not job:
+            job._close_transfers()
+            return followed
         self._call(lambda session, now: session.follow(job.key, request, plan, now))
         job._wait_for_answer()
         return job
@@ -296,7 +300,7 @@ class Client:
         fail = functools.partial(self._give_up, job)
         return (
             Uploader(job.key, pictures, self._post, fail),
-            Downloader(job.key, sink, self._post, job._tell, fail),
+            Downloader(job.key, sink, self._post, functools.partial(self._tell, job), fail),
         )
 
     def _post(self, message: Any, blobs: tuple[Any, ...], epoch: int) -> None:
@@ -333,9 +337,17 @@ class Client:
             job._transfer(instruction.message, instruction.blobs, instruction.epoch)
         elif isinstance(instruction, Ended):
             job._lost(instruction.error)
-        if job.done:
-            with self._lock:
-                self._jobs.pop(job.key, None)
+        self._let_go(job)
+
+    def _tell(self, job: Job, event: Event, blobs: tuple[bytes, ...]) -> None:
+        """On the thread that keeps a job's results: an event that is true on this side now."""
+        job._tell(event, blobs)
+        self._let_go(job)
+
+    def _let_go(self, job: Job) -> None:
+        with self._lock:
+            if job.done and self._jobs.get(job.key) is job:
+                del self._jobs[job.key]
 
 
 class _Slot:

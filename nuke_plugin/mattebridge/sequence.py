@@ -99,6 +99,22 @@ class Sequence:
             return FrameSet() if there else wanted
         return wanted - there
 
+    def remedy(self, view: str = "") -> str:
+        """What to do where no wanted file is there, from what its folder holds; empty where that is hidden."""
+        try:
+            there = self.existing(view)
+            names = sorted(name for name in _listing(self._with_view(self.folder, view)) if not name.startswith("."))
+        except InputError:
+            return ""
+        if there:
+            return f"On disk are frames {there}: ask for those, or render the others."
+        if not self.has_frame:
+            return "Correct the name; that of a sequence has its frame number as #### or %04d, such as plate.####.exr."
+        if not names:
+            return "Correct the folder: it is empty, or not there."
+        nearest = max(names, key=lambda name: _alike(name, self.name))
+        return f"Correct the name (the folder holds {nearest}), or render the frames."
+
     def with_version(self, version: int) -> Sequence:
         """The pattern of one version: ``{version}`` becomes ``v007``."""
         return Sequence.parse(self.pattern.replace(VERSION, f"v{version:0{VERSION_DIGITS}d}"))
@@ -156,6 +172,11 @@ def _width(match: re.Match[str]) -> int:
     if text.startswith("%"):
         return int(match[1] or 0)
     return 0 if len(text) == 1 else len(text)
+
+
+def _alike(one: str, other: str) -> int:
+    """How many characters two names begin with alike."""
+    return next((index for index, (a, b) in enumerate(zip(one, other)) if a != b), min(len(one), len(other)))
 
 
 def _padded(frame: int, width: int) -> str:

@@ -49,7 +49,7 @@ def pictures_of_files(request: JobRequest) -> list[Picture]:
     wanted = request.shot or request.frames
     shot = FrameSet.parse(wanted) if wanted else plate.existing(request.view)
     if not shot:
-        raise MissingFrames("the plate has no frames", file=request.plate)
+        raise MissingFrames("the plate has no frames", file=request.plate, remedy=plate.remedy(request.view))
     found = list(_config_pictures(request))
     for role, field in UPLOAD_ROLES.items():
         pattern = getattr(request, field)
@@ -188,7 +188,10 @@ def _sequence_pictures(role: str, sequence: Sequence, shot: FrameSet, view: str)
         return
     missing = sequence.missing(shot, view)
     if missing and (role == "plate" or missing == shot):
-        raise MissingFrames(f"the {role} has no file for frames {missing}", file=sequence.pattern, frame=missing.first)
+        remedy = sequence.remedy(view) if missing == shot else ""
+        raise MissingFrames(
+            f"the {role} has no file for frames {missing}", file=sequence.pattern, frame=missing.first, remedy=remedy
+        )
     for frame in shot - missing:
         path = sequence.path(frame, view)
         yield Picture(role, frame, Path(path).name, _opener_of_file(path), path)

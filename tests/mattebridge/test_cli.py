@@ -117,11 +117,20 @@ def test_the_examples_of_matte_name_parameters_that_edge_has(capsys):
         ["serve", "--queue-jobs", "-1"],
         ["serve", "--threads", "-3"],
         ["serve", "--device", "gpu9"],
+        ["serve", "--bind", "tcp://127.0.0.1:99999"],
+        ["serve", "--bind", "127.0.0.1:port"],
     ],
 )
 def test_usage_errors_end_with_2_and_a_remedy(words, environment, capsys):
     status, out, err = run(capsys, *words)
     assert (status, out) == (2, "") and err.startswith("mattebridge: ")
+
+
+def test_names_that_a_shell_put_in_place_of_a_pattern_are_known_for_that(environment, capsys):
+    plates = [f"plate.{number}.exr" for number in range(1001, 1101)]
+    status, _, err = run(capsys, "matte", "--plate", *plates, "--mask", "m.####.exr", "--out", "o.####.exr")
+    assert status == 2 and "--plate 'plate.####.exr'" in err and "and 96 more" in err
+    assert "`mattebridge matte --help`" in err and len(err) < 400
 
 
 def test_matte_shows_progress_and_says_where_the_files_are(server, capsys):

@@ -2,8 +2,12 @@
 
 import array
 import dataclasses
+import gc
+import io
 import os
 import stat
+import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -20,6 +24,7 @@ from mattebridge.errors import (
     ProtocolError,
     UsageError,
 )
+from mattebridge.upload import Picture, Uploader
 
 FRAMES = [1001, 1002, 1003]
 
@@ -60,7 +65,7 @@ def connected(settings, server_keys, story):
 
 
 def test_every_picture_goes_up_and_every_result_comes_back_whole(connected, shot, story, tmp_path):
-    client, _server = connected
+    client, server = connected
     job = client.matte(**shot)
     events = list(job.events(timeout_s=20))
     uploads = story.uploads[job.key]
@@ -75,6 +80,11 @@ def test_every_picture_goes_up_and_every_result_comes_back_whole(connected, shot
         "no temporary file is left"
     )
     wait_until(lambda: story.results[job.key] == [], what="every result being taken")
+    given = m.INITIAL_CREDIT_BYTES + 2 * 70_000
+    wait_until(
+        lambda: sum(each.add_bytes for each in list(server.seen) if isinstance(each, m.Credit)) == given,
+        what="the credit of every part coming back",
+    )
 
 
 def test_no_more_is_under_way_than_the_server_granted(connected, shot, story):
@@ -111,6 +121,51 @@ def test_a_result_that_arrives_damaged_is_not_written(connected, shot, story, tm
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["alpha.1001.exr"]
 
 
+def test_a_result_with_a_part_missing_fails_its_job_and_is_not_waited_for(connected, shot, tmp_path):
+    client, server = connected
+    send = server.send
+
+    def losing(peer, message, blobs=()):
+        if not (isinstance(message, m.Give) and message.frame == 1003 and message.offset == 0):
+            send(peer, message, blobs)
+
+    server.send = losing
+    with pytest.raises(ProtocolError, match="a part of alpha 1003 is missing"):
+        client.matte(**shot).wait(timeout_s=20)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["alpha.1001.exr"]
+
+
+def test_a_frame_is_told_when_its_pixels_are_there_however_late_they_come(connected, shot, tmp_path):
+    client, server = connected
+    send, late = server.send, []
+
+    def frames_first(peer, message, blobs=()):
+        if isinstance(message, m.Give):
+            late.append((peer, message, blobs))
+            return
+        if isinstance(message, m.Done):
+            for each in late:
+                send(*each)
+        send(peer, message, blobs)
+
+    server.send = frames_first
+    told = {}
+    for event in client.matte(**shot).events(timeout_s=20):
+        if isinstance(event, m.FrameDone):
+            told[event.frame] = event.path and (tmp_path / "out" / f"alpha.{event.frame}.exr").read_bytes()
+    assert told == {1002: "", **{frame: (tmp_path / f"mask.{frame}.png").read_bytes() for frame in (1001, 1003)}}
+
+
+def test_who_only_looks_on_leaves_the_results_to_their_owner(connected, story):
+    client, server = connected
+    story.jobs["job"] = shot_events("job", [1001])
+    story.bodies["job"] = m.JobRequest("plate", delivery="exr")
+    story.results["job"] = [("alpha", 1001, "x", b"matte")]
+    assert client.attach("job").wait(timeout_s=20).written == 1
+    client.status()  # whatever was sent before has arrived
+    assert server.count(m.Taken) == 0 and story.results["job"]
+
+
 def test_results_are_readable_for_the_team_as_far_as_the_umask_allows(connected, shot, tmp_path):
     before = os.umask(0o027)
     try:
@@ -139,6 +194,29 @@ def test_after_a_cut_only_what_is_not_stored_goes_up_again(settings, server_keys
     assert not again & stored and again | stored == set(story.uploads[job.key])
 
 
+def test_a_result_that_a_cut_left_half_begins_anew(settings, server_keys, story, shot, tmp_path):
+    own = keys.load_or_create(settings.client_key_file)
+    settings = dataclasses.replace(settings, server_key=server_keys.public)
+    first = SmallServer(story, keys=server_keys, allowed=[own.public])
+    endpoint, halves = first.endpoint, []
+
+    def half(peer, key):
+        role, frame, name, content = story.results[key][0]
+        halves.append(content[:1000])
+        first.send(peer, m.Give(key, role, frame, name, 0, len(content)), halves[-1:])
+
+    first._give = half
+    with Client.connect(endpoint, settings=settings) as client:
+        job = client.matte(**shot)
+        wait_until(lambda: halves and first.count(m.Credit) > 1, what="the half being counted")
+        first.close()
+        with SmallServer(story, endpoint, server_keys, [own.public], "boot-2") as second:
+            assert job.wait(timeout_s=20).written == 3
+            assert second.count(m.PutsDone) == 0, "a job that runs waits for no picture"
+    for frame in (1001, 1003):
+        assert (tmp_path / "out" / f"alpha.{frame}.exr").read_bytes() == (tmp_path / f"mask.{frame}.png").read_bytes()
+
+
 def test_missing_plates_are_named_before_anything_is_submitted(connected, shot, tmp_path):
     client, server = connected
     (tmp_path / "plate.1002.exr").unlink()
@@ -148,7 +226,7 @@ def test_missing_plates_are_named_before_anything_is_submitted(connected, shot, 
 
 
 def test_masks_that_are_all_missing_are_an_error(connected, shot):
-    with pytest.raises(MissingFrames, match="mask"):
+    with pytest.raises(MissingFrames, match=r"mask.*Correct the folder"):
         connected[0].matte(**{**shot, "mask": "/nowhere/mask.####.png"})
 
 
@@ -170,6 +248,51 @@ def test_a_plate_that_cannot_be_read_fails_the_job_with_its_name_and_cancels_it(
         client.matte(**shot).wait(timeout_s=20)
     assert failed.value.frame == 1002
     wait_until(lambda: server.count(m.Cancel) == 1, what="the cancel")
+
+
+@pytest.mark.parametrize("size", [100_000, 400_000])
+def test_a_plate_that_changes_its_length_while_it_is_sent_ends_and_is_never_more_than_it_was(
+    connected, shot, story, tmp_path, size
+):
+    client, server = connected
+    stores = server._on_put
+
+    def resized(peer, message, blobs):
+        if message.frame == 1002 and message.offset == 0:  # it waits for credit now
+            os.truncate(tmp_path / "plate.1002.exr", size)
+            server.send(peer, m.Credit(message.key, 500_000))
+        stores(peer, message, blobs)
+
+    server._on_put = resized
+    job = client.matte(**shot)
+    if size < 300_000:
+        with pytest.raises(FrameError, match="shrank while it was read") as failed:
+            job.wait(timeout_s=20)
+        assert failed.value.frame == 1002
+    else:
+        assert job.wait(timeout_s=20).written == 3
+        assert story.uploads[job.key]["plate/1002"] == b"\x01" * 300_000
+
+
+def test_what_was_read_for_a_lost_connection_costs_the_next_one_nothing():
+    posted, whole = [], threading.Event()
+
+    def post(message, blobs, epoch):
+        posted.append((message, epoch))
+        if isinstance(message, m.PutsDone):
+            whole.set()
+
+    class CutWhileRead(io.BytesIO):
+        def read(self, size=-1):
+            if not posted:
+                uploader.begin(m.Accepted(1, "job", "uploading", 0, True, (), 8), 2)
+            return super().read(size)
+
+    uploader = Uploader("job", [Picture("plate", 1, "plate.1.exr", lambda: CutWhileRead(b"12345678"))], post, print)
+    uploader.begin(m.Accepted(1, "job", "uploading", 0, False, (), 8), 1)
+    assert whole.wait(10)
+    assert [epoch for message, epoch in posted if isinstance(message, m.Put)] == [1, 2]
+    uploader.close()
 
 
 def test_another_file_in_the_way_is_kept_unless_overwrite_is_asked_for(connected, shot, tmp_path):
@@ -210,6 +333,13 @@ def test_a_disk_that_refuses_is_a_typed_error(connected, shot, tmp_path):
     assert failed.value.exit_status == 3
 
 
+def test_a_name_that_is_taken_by_a_folder_is_a_typed_error_and_leaves_no_temporary_file(connected, shot, tmp_path):
+    (tmp_path / "out" / "alpha.1001.exr").mkdir(parents=True)
+    with pytest.raises(OutputFailed, match="directory"):
+        connected[0].matte(**shot, overwrite=True).wait(timeout_s=20)
+    assert not list((tmp_path / "out").glob(".*"))
+
+
 def test_arrays_go_up_and_come_back_as_planes(connected, story):
     client, _ = connected
     story.events_for = lambda key, job: shot_events(key, [1, 2])
@@ -223,6 +353,45 @@ def test_arrays_go_up_and_come_back_as_planes(connected, story):
     job = client.matte(planes={"plate": plate, "mask": mask}, on_result=lambda *result: taken.append(result[:2]))
     job.wait(timeout_s=20)
     assert taken == [("alpha", 1), ("alpha", 2)] and job.results == {}
+
+
+def test_a_result_that_is_given_again_is_handed_on_once(connected, story):
+    client, server = connected
+    story.events_for = lambda key, job: shot_events(key, [1, 2])
+    planes = {"plate": {f: Planes(bytes(24), 2, 2, 3) for f in (1, 2)}, "mask": {1: Planes(bytes(8), 2, 2, 1)}}
+    send = server.send
+
+    def twice(peer, message, blobs=()):
+        send(peer, message, blobs)
+        if isinstance(message, m.Give) and message.sha256:
+            whole = story.results[message.key][0][3]
+            send(peer, dataclasses.replace(message, offset=0), [whole])
+
+    server.send, taken = twice, []
+    client.matte(planes=planes, on_result=lambda *result: taken.append(result[:2])).wait(timeout_s=20)
+    assert taken == [("alpha", 1)]
+
+
+def test_a_job_that_ended_is_let_go_with_its_pixels(connected, story):
+    client, _ = connected
+    story.events_for = lambda key, job: shot_events(key, [1])
+    planes = {"plate": {1: Planes(bytes(24), 2, 2, 3)}, "mask": {1: Planes(bytes(8), 2, 2, 1)}}
+    job = client.matte(planes=planes, key="job")
+    job.wait(timeout_s=20)
+    assert job.results
+    ended = weakref.ref(job)
+    del job
+    wait_until(lambda: gc.collect() is not None and ended() is None, what="the memory of the job being given back")
+
+
+def test_a_key_that_is_followed_is_one_job_with_one_thread(connected, shot, story):
+    client, server = connected
+    server._on_put = lambda *_: None
+    job = client.matte(**shot, key="job")
+    before = threading.active_count()
+    assert client.matte(**shot, key="job") is job
+    wait_until(lambda: threading.active_count() == before, what="the second thread ending")
+    job.cancel()
 
 
 def test_numpys_frame_numbers_go_up_and_the_client_lives_on(connected, story):

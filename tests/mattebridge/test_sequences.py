@@ -94,6 +94,22 @@ def test_a_folder_that_is_not_there_is_empty_and_one_that_cannot_be_read_is_an_e
         Sequence.parse(f"{tmp_path}/{'x' * 300}/p.####.exr").existing()
 
 
+def test_the_remedy_for_a_name_that_fits_no_file_is_told_from_the_folder(tmp_path):
+    for name in (".hidden", "mask.1001.exr", "plate.1001.exr", "plate.1002.exr"):
+        (tmp_path / name).touch()
+
+    def remedy(name):
+        return Sequence.parse(f"{tmp_path}/{name}").remedy()
+
+    assert "frames 1001-1002" in remedy("plate.####.exr")
+    assert "the folder holds plate.1001.exr" in remedy("plat.####.exr")
+    assert "the folder holds mask.1001.exr" in remedy("mask_v1.%04d.exr")
+    for unknown in ("plate.*.exr", "plate.$F4.exr", "plate.{frame}.exr"):
+        assert "#### or %04d" in remedy(unknown)
+    assert "folder" in remedy("no/plate.####.exr")
+    assert remedy(f"{'x' * 300}/plate.####.exr") == ""
+
+
 @pytest.mark.parametrize(
     "pattern", ["{version}/m.####.exr", "m_{version}.####.exr", "hero/{version}_final/{version}/m.####.exr"]
 )

@@ -148,6 +148,26 @@ def test_a_server_that_accepts_the_connection_and_never_answers_hello_counts_as_
     assert len(answers) == 1 and isinstance(answers[0].outcome, ServerError)
 
 
+def test_a_cut_that_was_mended_in_time_is_forgotten():
+    session = ready(Times(lost_timeout_s=60))
+    submit = follow(session)
+    session.received(m.Accepted(submit.request, "job", "queued"), (), 0.0)
+    session.disconnected(1.0)
+    session.connected(2.0)
+    session.received(m.Welcome(1, 0, "boot-1", limits=m.Limits(beat_s=BEAT_S, beats_lost=3)), (), 2.0)
+    session.received(m.Accepted(submit.request + 1, "job", "queued"), (), 2.1)
+    session.received(m.Pong(1), (), 99.0)
+    assert not [each for each in session.tick(100.0) if isinstance(each, Ended)]
+
+
+@pytest.mark.parametrize("limits", [m.Limits(beat_s=0.0), m.Limits(beat_s=float("nan")), m.Limits(beats_lost=0)])
+def test_a_server_whose_beat_nobody_could_keep_is_not_thrown_away_for_it(limits):
+    session = ClientSession(m.Hello(1, 0), Times(), 0.0)
+    session.connected(0.0)
+    session.received(m.Welcome(1, 0, "boot-1", limits=limits), (), 0.0)
+    assert session.tick(0.1) == [] and session.state == "ready"
+
+
 def test_who_waits_is_told_of_a_lost_connection_at_once_and_of_the_way_back_at_the_end():
     session = ready(Times(lost_timeout_s=60))
     submit = follow(session)
@@ -223,6 +243,50 @@ def test_cancel_before_the_server_took_the_job_ends_it_here():
     offline.follow("job", m.JobRequest("p"), b"", 0.0)
     (end,) = offline.cancel("job", 0.0)
     assert isinstance(end.error, Cancelled)
+
+
+def welcomed_again(session, boot, now):
+    session.disconnected(now)
+    session.connected(now)
+    return sent(session.received(m.Welcome(1, 0, boot), (), now))
+
+
+def test_a_cancel_that_a_cut_swallowed_is_sent_again_for_a_job_that_runs():
+    session = ready()
+    submit = follow(session)
+    session.received(m.Accepted(submit.request, "job", "running"), (), 0.0)
+    session.cancel("job", 1.0)
+    assert [type(each) for each in welcomed_again(session, "boot-1", 2.0)] == [m.Resume, m.Cancel]
+
+
+def test_a_place_in_the_queue_ends_the_wait_and_a_later_full_queue_has_its_whole_time():
+    session = ready(Times(busy_timeout_s=10))
+    submit = follow(session)
+    session.received(m.Busy(submit.request, 0.0, 8, 8), (), 0.0)
+    assert sent(session.tick(0.05)) == [], "a server that names no time is not asked without a pause"
+    (submit,) = sent(session.tick(0.1))
+    session.received(m.Accepted(submit.request, "job", "queued"), (), 0.2)
+    (resume,) = welcomed_again(session, "boot-2", 100.0)
+    unknown = m.ErrorInfo("BAD_INPUT", "unknown", details={"job_unknown": True})
+    (submit,) = sent(session.received(m.Rejected(resume.request, unknown), (), 100.0))
+    (waiting,) = session.received(m.Busy(submit.request, 60.0, 8, 8), (), 100.0)
+    session.received(m.Pong(1), (), 110.0)
+    assert isinstance(waiting, Emit) and isinstance(sent(session.tick(110.0))[0], m.Submit)
+
+
+def test_what_went_wrong_is_remembered_until_a_connection_is_made():
+    session = ready(Times(lost_timeout_s=60))
+    session.ask(session.next_number(), m.Describe(0), 0.0)
+    session.disconnected(1.0, "it hangs up")
+    session.disconnected(2.0)
+    (answer,) = [each for each in session.tick(61.0) if isinstance(each, Answer)]
+    assert "it hangs up" in str(answer.outcome)
+    session.connected(62.0)
+    session.received(m.Welcome(1, 0, "boot-1"), (), 62.0)
+    session.disconnected(63.0)
+    session.ask(session.next_number(), m.Describe(0), 63.0)
+    (answer,) = [each for each in session.tick(123.0) if isinstance(each, Answer)]
+    assert "it hangs up" not in str(answer.outcome)
 
 
 def test_cancel_during_a_cut_is_sent_when_the_server_is_back_although_the_submit_was_never_answered():

@@ -74,6 +74,43 @@ def test_the_files_found_are_those_that_ocio_would_open(studio: Path) -> None:
         assert found == expected
 
 
+def test_of_a_table_in_several_places_the_one_that_ocio_opens_counts(studio: Path) -> None:
+    def found(shot: str) -> list[Path]:
+        files = config_files(str(studio), {"SHOT": shot}).paths
+        return [path for name, path in files.items() if name != "config.ocio"]
+
+    def opened(shot: str) -> Path:
+        ocio.ClearAllCaches()  # it remembers which files are not there
+        context = ocio.Context(
+            workingDir=str(studio.parent), searchPaths=["luts/$SHOT", "luts"], stringVars={"SHOT": shot}
+        )
+        return Path(context.resolveFileLocation("grade.cube"))
+
+    (studio.parent / "grade.cube").write_text("beside the config, where nothing searches")
+    assert found("absent") == []
+    with pytest.raises(ocio.ExceptionMissingFile):
+        opened("absent")
+    (studio.parent / "luts/grade.cube").write_text("LUT_1D_SIZE 2\n0 0 0\n.2 .2 .2\n")
+    assert found("absent") == [opened("absent")] == [studio.parent / "luts/grade.cube"]
+    assert found("sh010") == [opened("sh010")] == [studio.parent / "luts/sh010/grade.cube"]
+
+
+def test_a_variable_whose_name_begins_with_anothers_is_taken_whole(studio: Path) -> None:
+    table = studio.parent / "luts/warm.cube"
+    table.write_text("LUT_1D_SIZE 2\n0 0 0\n.2 .2 .2\n")
+    declared = studio.read_text().replace("  GRADE: grade", "  SHOT_GRADE: warm")
+    studio.write_text(declared.replace("${GRADE}.cube", "$SHOT_GRADE.cube"))
+    context = {"SHOT": "sh010", "SHOT_GRADE": "warm"}
+    assert ocio.Context(stringVars=context).resolveStringVar("$SHOT_GRADE.cube") == "warm.cube"
+    assert table in config_files(str(studio), context).paths.values()
+
+
+def test_the_order_in_which_a_configs_files_arrive_does_not_matter(studio: Path) -> None:
+    blobs = blobs_of(studio, {"SHOT": "sh010"})
+    assert digest_of_blobs(blobs) == digest_of_blobs(dict(reversed(blobs.items())))
+    assert digest_of_blobs(blobs) == config_files(str(studio), {"SHOT": "sh010"}).digest()
+
+
 @given(paths=st.lists(WORDS, max_size=4), variables=st.dictionaries(WORDS, WORDS, max_size=3))
 def test_search_paths_and_variables_are_read_as_ocio_writes_them(paths: list[str], variables: dict[str, str]) -> None:
     config = ocio.Config()

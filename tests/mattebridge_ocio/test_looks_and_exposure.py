@@ -164,6 +164,33 @@ def test_a_shot_of_black_frames_gets_no_gain_and_an_extreme_one_a_bounded_gain()
     assert exposure_gain([scene(30000.0)]) == 2.0**-10
 
 
+@pytest.mark.parametrize(("share", "gain"), [(0.01, 1.0), (0.05, 2.0**3.125)])
+def test_a_few_stars_are_a_black_frame_and_a_lamp_is_not(share: float, gain: float) -> None:
+    night = np.zeros((100, 200, 3), dtype=np.float32)
+    night[:, : round(200 * share)] = 0.02
+    assert exposure_gain([night]) == gain
+
+
+def test_the_outermost_pixels_of_a_frame_do_not_move_its_gain() -> None:
+    clean, dirty = scene(0.05), scene(0.05)
+    dirty.reshape(-1, 3)[:259] = 60000.0  # 1.8 %
+    assert abs(math.log2(exposure_gain([dirty]) / exposure_gain([clean]))) < 0.2  # one step
+
+
+def test_a_twentieth_of_the_whole_frame_may_be_brighter_than_white_and_not_of_its_lit_part() -> None:
+    stage = np.zeros((100, 100, 3), dtype=np.float32)
+    stage[:17] = 0.02
+    stage[17:20] = 4.0
+    assert exposure_gain([stage]) == pytest.approx(4.0, rel=0.1)
+
+
+@pytest.mark.parametrize(("channel", "weight"), [(0, 0.2126), (1, 0.7152), (2, 0.0722)])
+def test_the_gain_goes_by_luminance(channel: int, weight: float) -> None:
+    plain = np.zeros((8, 8, 3), dtype=np.float32)
+    plain[..., channel] = 0.18 / weight
+    assert exposure_gain([plain]) == 1.0
+
+
 def test_a_lit_subject_before_a_dark_background_is_not_blown_out() -> None:
     night = scene(0.004)
     night[:40, :40] = 0.9

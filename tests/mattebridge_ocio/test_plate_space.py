@@ -102,6 +102,8 @@ def test_an_unknown_request_offers_the_nearest_names_first() -> None:
     error = failure(ColourConfig.load(V2), PlateHints(), request="ACEScgg")
     assert error.kind == "space_unknown"
     assert error.candidates[0] == "ACEScg"
+    last = ColourConfig.load(V2).candidates()[-1]
+    assert failure(ColourConfig.load(V2), PlateHints(), request=f"{last} x").candidates[0] == last
 
 
 def test_data_and_display_spaces_are_refused_with_a_reason() -> None:
@@ -136,6 +138,7 @@ def test_an_interop_id_that_two_spaces_carry_is_ambiguous(studio: Path) -> None:
 
 def test_the_id_unknown_counts_as_no_statement() -> None:
     assert failure(ColourConfig.load(V4), PlateHints(interop_id="unknown")).kind == "space_unstated"
+    assert failure(ColourConfig.load(V4), PlateHints(interop_id="Unknown")).kind == "space_unstated"
 
 
 @pytest.mark.parametrize(

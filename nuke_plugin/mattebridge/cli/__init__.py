@@ -72,7 +72,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # a name that the terminal's encoding lacks must not end the command
             stream.reconfigure(errors="backslashreplace")
     try:
-        args = _parser(arguments).parse_args(arguments)
+        args, left = _parser(arguments).parse_known_args(arguments)
+        if left:
+            raise _unknown(args, left)
         status: int = args.run(args)
         sys.stdout.flush()
         return status
@@ -95,6 +97,17 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             remedy="Run it again with MATTEBRIDGE_DEBUG=1 and report what it prints.",
         )
         return _tell(ours, as_json)
+
+
+def _unknown(args: argparse.Namespace, left: Sequence[str]) -> UsageError:
+    """For words that are no argument of the command. File names among them are what a shell makes of ``*``."""
+    shown = " ".join(left[:3]) + (f" and {len(left) - 3} more" if len(left) > 3 else "")
+    remedy = f"See `mattebridge {args.command} --help`."
+    if all(Path(word).suffix and not word.startswith("-") for word in left):
+        remedy = (
+            f"A shell puts file names in place of *: name a sequence by a pattern, --plate 'plate.####.exr'. {remedy}"
+        )
+    return UsageError(f"unrecognized arguments: {shown}", remedy=remedy)
 
 
 def write_line(stream: TextIO, line: str) -> None:

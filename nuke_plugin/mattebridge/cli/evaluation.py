@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import Any
 
 from . import need
@@ -14,13 +15,16 @@ examples:
   mattebridge eval --alpha alpha.####.exr --truth hero.####.exr --channel matte_hero.A        one of several objects
 """
 
+SMALLEST = 16
+"""Pixels of the demo's width and height: below that its figure has no pixel left."""
+
 
 def add_parser(subparsers: Any) -> None:
     demo = subparsers.add_parser("demo", help="a first result, with nothing of your own")
     demo.add_argument("--out", default="mattebridge-demo", metavar="DIR", help="where everything goes")
-    demo.add_argument("--frames", type=int, default=24, metavar="N")
-    demo.add_argument("--width", type=int, default=1920, metavar="PIXELS")
-    demo.add_argument("--height", type=int, default=1080, metavar="PIXELS")
+    demo.add_argument("--frames", type=_from(1), default=24, metavar="N", help="how many (24)")
+    demo.add_argument("--width", type=_from(SMALLEST), default=1920, metavar="PIXELS", help="1920")
+    demo.add_argument("--height", type=_from(SMALLEST), default=1080, metavar="PIXELS", help="1080")
     evaluate = subparsers.add_parser(
         "eval",
         help="score an alpha against the truth",
@@ -37,6 +41,15 @@ def add_parser(subparsers: Any) -> None:
     evaluate.add_argument("--view", default="")
     evaluate.add_argument("--json", action="store_true", help="JSON on standard output")
     evaluate.add_argument("--csv", default="", metavar="FILE", help="CSV into a file; - is standard output")
+
+
+def _from(least: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is no number of {least} or more")
+        return int(text)
+
+    return number
 
 
 def run(args: argparse.Namespace) -> int:

@@ -266,8 +266,12 @@ def _refuse_open_door(binds: Sequence[str], site: Site, allowed: AllowList) -> N
 
 def _endpoint(bind: str) -> str:
     endpoint = bind if "://" in bind else f"tcp://{bind}"
-    if not endpoint.startswith("tcp://") or ":" not in endpoint.removeprefix("tcp://"):
-        raise UsageError(f"'{bind}' is not an address to listen on", remedy="Write tcp://ADDRESS:PORT.")
+    _, colon, port = endpoint.removeprefix("tcp://").rpartition(":")
+    known = port == "*" or (port.isdecimal() and int(port) < 65536)  # ZeroMQ takes a larger one modulo 65,536
+    if not endpoint.startswith("tcp://") or not colon or not known:
+        raise UsageError(
+            f"'{bind}' is not an address to listen on", remedy="Write tcp://ADDRESS:PORT, with a port up to 65535."
+        )
     return endpoint
 
 

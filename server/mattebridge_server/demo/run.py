@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mattebridge import Client
+from mattebridge.cli.matte import Screen, follow
 from mattebridge.cli.output import Teller
 
 from ..media import ColourHints, FrameHeader, Window, read_plate, write_alpha, write_rgb
@@ -54,10 +55,11 @@ def main(args: argparse.Namespace) -> int:
     say(f"1/4  making {args.frames} frames of {args.width}x{args.height} with known truth in {folder}")
     make_files(files, numbers, args.width, args.height)
     say("2/4  starting a server and matting the shot through it")
-    seconds = matte(files, f"{numbers[0]}-{numbers[-1]}")
+    frames = f"{numbers[0]}-{numbers[-1]}"
+    seconds = matte(files, frames)
     say("3/4  scoring the alpha, and the mask that it was made from, against the truth")
     truth = files.sequence("truth")
-    result, raw = (evaluate(files.sequence(role), truth) for role in ("alpha", "mask"))
+    result, raw = (evaluate(files.sequence(role), truth, frames) for role in ("alpha", "mask"))
     say("4/4  compositing in linear light and drawing the contact sheet")
     sheet = folder / "contact_sheet.png"
     draw(files, numbers, sheet)
@@ -122,10 +124,9 @@ def matte(files: DemoFiles, frames: str) -> float:
             overwrite=True,
             label="demo",
         )
-        teller = Teller(sys.stdout)
-        for event in job.events():
-            teller.event(event)
-        job.wait()
+        screen = Screen(json_lines=False)
+        screen.teller = Teller(sys.stdout)
+        follow(job, screen)
         return time.monotonic() - began
 
 
@@ -154,7 +155,8 @@ def _coverage(path: str, frame: int) -> Float32:
 
 
 def report(files: DemoFiles, numbers: range, result: Evaluation, raw: Evaluation, seconds: float, sheet: Path) -> None:
-    """Scores, places and the same by hand."""
+    """Scores, places and the same by hand: for these frames, since a longer demo may have left more in the folder."""
+    frames = f"--frames {numbers[0]}-{numbers[-1]}"
     say(f"\n     {'':8}" + "".join(f"{name:>9}" for name in result.mean) + "   (lower is better)")
     for name, scores in (("alpha", result), ("mask", raw)):
         say(f"     {name:8}" + "".join(f"{value:>9.3f}" for value in scores.mean.values()))
@@ -165,6 +167,6 @@ def report(files: DemoFiles, numbers: range, result: Evaluation, raw: Evaluation
     say(f"     composite  {files.sequence('comp')}")
     say("\nThe same by hand:")
     say(f"  mattebridge matte --plate '{files.sequence('plate')}' --mask '{files.sequence('mask')}' \\")
-    say(f"      --out '{files.folder}/alpha_{{version}}/alpha.####.exr'")
-    say(f"  mattebridge eval --alpha '{files.sequence('alpha')}' --truth '{files.sequence('truth')}'")
+    say(f"      --out '{files.folder}/alpha_{{version}}/alpha.####.exr' {frames}")
+    say(f"  mattebridge eval --alpha '{files.sequence('alpha')}' --truth '{files.sequence('truth')}' {frames}")
     say("  mattebridge status        # the server that this demo started; `mattebridge stop` ends it")

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mattebridge.errors import EngineFailed, OutOfMemory, UsageError
+from mattebridge.extras import install_command
 from mattebridge.messages import ModelInfo
 
 from ..models.base import Canvas, Device, LoadSpec, Model, ModelCard
@@ -272,8 +273,13 @@ def execution_profile(device: Device) -> str:
 
 
 def _cuda_bytes(index: int) -> int:
-    import torch
-
+    try:
+        import torch
+    except ImportError as error:
+        raise EngineFailed(
+            f"cuda:{index} needs a package that is not installed here: {error.name or error}",
+            remedy=f"Run {install_command('models')}, or use --device cpu:0.",
+        ) from None
     try:
         total: int = torch.cuda.get_device_properties(index).total_memory
     except (AssertionError, RuntimeError) as error:  # torch asserts that it was built for CUDA

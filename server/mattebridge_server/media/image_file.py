@@ -258,6 +258,10 @@ def _recognise(path: str, frame: int, limits: ReadLimits) -> str:
     try:
         # Before opening: the open of a pipe would wait for its writer.
         status = Path(path).stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise frame_error(
+                path, frame, "is a folder", "Name the pictures in it by a pattern, such as plate.####.exr."
+            )
         if not stat.S_ISREG(status.st_mode):
             raise frame_error(path, frame, "is not a file", "Give the path of an image file.")
         with Path(path).open("rb") as stream:

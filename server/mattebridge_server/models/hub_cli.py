@@ -86,7 +86,10 @@ def _paths(cards: Sequence[ModelCard], where: tuple[Path, ...], as_json: bool) -
         for folder in where:
             _out(as_json, {"folder": str(folder)}, str(folder))
     for card in cards:
-        for file in folders.find(card, where):
+        files = folders.find(card, where)
+        if not files:
+            _tell(f"{card.name} needs no files")
+        for file in files:
             path = file.path or where[0] / file.weights.path
             there = file.path is not None
             text = str(path) if there else f"{path}  (missing; {folders.source(file.weights)})"

@@ -145,9 +145,13 @@ def require_files(inputs: ShotInputs, role: str, frames: tuple[int, ...]) -> Non
     """Raises `MissingFrames` naming every frame of ``frames`` that ``role`` does not have on disk."""
     missing = missing_frames(inputs, role, frames)
     if missing:
-        pattern = inputs.sequences[role].pattern if role in inputs.sequences else ""
+        sequence = inputs.sequences.get(role)
+        pattern = sequence.pattern if sequence else ""
         raise MissingFrames(
-            f"the {role} has no file for frames {FrameSet(missing)}: {pattern}", file=pattern, frame=missing[0]
+            f"the {role} has no file for frames {FrameSet(missing)}: {pattern}",
+            file=pattern,
+            frame=missing[0],
+            remedy=sequence.remedy(inputs.view) if sequence and len(missing) == len(frames) else "",
         )
 
 
@@ -175,7 +179,9 @@ def _found(plate: Sequence, view: str) -> FrameSet:
         return FrameSet([plate.still_frame])
     frames = plate.existing(view=view)
     if not frames:
-        raise MissingFrames(f"no frame of the plate exists: {plate.pattern}", file=plate.pattern)
+        raise MissingFrames(
+            f"no frame of the plate exists: {plate.pattern}", file=plate.pattern, remedy=plate.remedy(view)
+        )
     return FrameSet(frames)
 
 

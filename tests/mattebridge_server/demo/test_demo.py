@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import cv2
 import pytest
+
+from mattebridge import cli
 
 BIN = Path(sys.executable).parent
 
@@ -42,3 +45,34 @@ def test_the_demo_shows_its_result_and_prints_commands_that_work(environment: di
     for number in (1001, 1002, 1003):
         again = (folder / "alpha_v001" / f"alpha.{number}.exr", folder / "alpha" / f"alpha.{number}.exr")
         assert all(path.exists() for path in again)
+
+
+def test_a_smaller_demo_in_the_same_folder_is_scored_by_its_own_frames(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    for frames, size in (("2", ("64", "48")), ("1", ("96", "72"))):
+        words = ["demo", "--frames", frames, "--width", size[0], "--height", size[1], "--out", str(tmp_path / "demo")]
+        made = subprocess.run(
+            [BIN / "mattebridge", *words], env=environment, capture_output=True, text=True, check=False
+        )
+        assert made.returncode == 0, made.stderr
+    assert made.stdout.count("--frames 1001-1001") == 2
+
+
+@pytest.mark.parametrize("words", [["--frames", "0"], ["--frames", "-3"], ["--width", "3"], ["--height", "0"]])
+def test_a_demo_of_nothing_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["demo", *words]) == 2
+    assert f"argument {words[0]}: '{words[1]}' is no number of" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_ctrl_c_cancels_the_demos_job(environment: dict[str, str], tmp_path: Path) -> None:
+    words = ["demo", "--frames", "24", "--width", "480", "--height", "270", "--out", str(tmp_path / "demo")]
+    with subprocess.Popen(
+        [BIN / "mattebridge", *words], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as demo:
+        assert demo.stdout is not None
+        assert any(line.strip() == "queued" for line in demo.stdout)
+        demo.send_signal(signal.SIGINT)
+        _, told = demo.communicate(timeout=60)
+    assert demo.returncode == 6 and "cancelled" in told, told

@@ -116,6 +116,27 @@ def test_a_reload_without_room_for_both_lets_everyone_else_leave_first() -> None
     assert ledger.admit(Need("a", 6, 11)).evict == ("b", "a")
 
 
+def test_a_model_that_waits_for_another_lends_its_working_set_and_has_it_again_afterwards() -> None:
+    ledger = _with(12, A, B)
+    ledger.pin(A)
+    ledger.pause("a")
+    assert ledger.used_bytes == 3 + 4
+    assert ledger.admit(C).evict == ("b",)
+    ledger.resume(A)
+    assert ledger.used_bytes == 3 + 4 + 4
+    with pytest.raises(OutOfMemory):
+        ledger.admit(C)
+    ledger.unpin("a")
+    assert ledger.used_bytes == 3 + 4
+
+
+def test_a_model_that_runs_twice_needs_the_larger_of_its_working_sets() -> None:
+    ledger = _with(20, A)
+    ledger.pin(A)
+    ledger.pin(replace(A, peak_bytes=4))
+    assert ledger.used_bytes == 7
+
+
 def test_an_impossible_need_is_a_programming_error() -> None:
     with pytest.raises(ValueError, match="do not fit together"):
         Need("a", 5, 4)

@@ -47,6 +47,16 @@ def test_grain_of_the_foreground_is_kept() -> None:
     assert float(noise[mostly].std()) > 0.008
 
 
+@pytest.mark.parametrize(("cover", "least", "most"), [(0.99, 4.8, 5.2), (0.5, 0.2, 2.5)])
+def test_a_glint_is_kept_where_the_subject_is_nearly_solid_and_an_error_of_alpha_is_bounded_at_half(
+    cover: float, least: float, most: float
+) -> None:
+    alpha, plate = np.zeros((60, 80), np.float32), np.full((60, 80, 3), 0.05, np.float32)
+    alpha[:, :40], plate[:, :40] = 1, 0.2
+    alpha[30, 38], plate[30, 38] = cover, 5.0
+    assert least < straight_foreground(plate, alpha)[30, 38].max() < most
+
+
 def test_an_empty_alpha_returns_the_plate_and_a_wrong_size_is_refused(shots: dict[str, Frame]) -> None:
     plate = shots["clutter"].plate
     assert np.array_equal(straight_foreground(plate, np.zeros(plate.shape[:2], np.float32)), plate)

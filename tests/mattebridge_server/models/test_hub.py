@@ -403,6 +403,8 @@ def test_the_command_pulls_verifies_and_tells_paths(
 
     with pytest.raises(LicenceRefused, match="does not allow"):
         command("pull", "videomama", at=str(site))
+    assert command("path", "edge") == 0
+    assert capsys.readouterr() == ("", "edge needs no files\n")
     assert command("path", "lama") == 0
     told = json.loads(capsys.readouterr().out)
     assert told["installed"] is False and told["path"] == str(tmp_path / "m" / "lama" / "big-lama.pt")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -180,6 +181,18 @@ def test_missing_files_are_named_before_anything_is_written(shot_of: ShotOf) -> 
     with pytest.raises(MissingFrames, match=r"mask has no file for frames 4"):
         shot.run(frames="4-5")
     assert not (shot.folder / "out").exists()
+
+
+def test_a_misspelt_name_is_answered_with_what_the_folder_holds(shot_of: ShotOf) -> None:
+    shot = shot_of(range(1, 3))
+    for misspelt, frames, remedy in (
+        ("{}/plat.####.exr", "", r"plate\.0001\.exr"),
+        ("{}/plate.*.exr", "", "#### or %04d"),
+        ("{}/plate.####.exr", "1001-1002", "frames 1-2"),
+    ):
+        with pytest.raises(MissingFrames) as refused:
+            shot.run(plate=misspelt.format(shot.path("plate", 1).parent), frames=frames)
+        assert re.search(remedy, refused.value.remedy)
 
 
 def test_a_name_that_no_disk_can_have_fails_with_its_reason(shot_of: ShotOf) -> None:
