@@ -99,6 +99,21 @@ def test_the_end_is_told_after_every_result_was_given(broker, job):
     assert isinstance(client.end_of("job"), m.Done)
 
 
+def test_a_result_that_is_lost_in_the_spool_is_no_job_that_is_done(broker, job, folder):
+    broker.start()
+    client = broker.client()
+    submit(client, "job", frames="1001-1002", **job)
+    upload(client, "job", [1001, 1002], b"x" * 100)
+    client.send(m.PutsDone("job"))
+    until(lambda: client.state("job") == "done")
+    (lost,) = (folder / "s").glob("*/spool/job/*/matte.1002.exr")
+    lost.unlink()
+    assert sorted(fetch(client, "job", [1001])) == [1001]
+    end = client.end_of("job")
+    assert isinstance(end, m.Failed)
+    assert (end.error.code, end.error.frame, end.error.file) == ("OUTPUT_FAILED", 1002, "matte.1002.exr")
+
+
 def test_a_wrong_digest_a_gap_and_a_bad_name_are_refused_and_can_be_sent_anew(broker, job):
     broker.start()
     client = broker.client()

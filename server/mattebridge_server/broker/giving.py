@@ -1,7 +1,8 @@
 """Results on their way to clients: for each client and job a list of pictures, a byte credit, and the last word.
 
 A picture is read in parts no larger than the credit, one part at a time, so that a client which does not read costs
-nobody else anything and the broker one part of memory. The job's terminal event goes out when its pictures have.
+nobody else anything and the broker one part of memory. The job's terminal event goes out when its pictures have; where
+one of them is lost, the client is told that instead of DONE.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mattebridge.messages import BLOB_BYTES, Give
+from mattebridge.errors import OutputFailed
+from mattebridge.messages import BLOB_BYTES, Done, ErrorInfo, Failed, Give
 
 from .effects import Grant, Offer, Peer, SendLast
 from .journal import ResultRow
@@ -85,6 +87,7 @@ class _Giver:
         self._offered: set[tuple[str, int]] = set()
         self._credit = 0
         self._last: SendLast | None = None
+        self._lost: OutputFailed | None = None
         self._more = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -118,9 +121,18 @@ class _Giver:
                 await self._giving.give(self._peer, row, self._take)
             except OSError as error:
                 log.error("job %s: the result %s cannot be read: %s", row.key, row.name, error)
+                self._lost = OutputFailed(
+                    f"on the server, a finished result cannot be read any more: {error.strerror or error}",
+                    remedy="Submit the request under another key, and ask who removes files from the state folder.",
+                    file=row.name,
+                    frame=row.frame,
+                )
             self._rows.popleft()
         if self._last is not None:
-            self._giving._send(self._peer, self._last.message, self._last.blobs)
+            end, blobs = self._last.message, self._last.blobs
+            if self._lost is not None and isinstance(end, Done):
+                end, blobs = Failed(end.key, end.seq, end.at, ErrorInfo.of(self._lost)), ()
+            self._giving._send(self._peer, end, blobs)
             self._last = None
 
     async def _take(self, wanted: int) -> int:
