@@ -52,15 +52,16 @@ def gain_of(plate: Float32, band: Band) -> np.float32:
 
 def _light(plate: Float32, side: NDArray[np.bool_]) -> float:
     """Geometric mean of the light of ``side`` (h, w), read from every seventh of its pixels."""
-    light = plate.reshape(-1, 3)[np.flatnonzero(side)[::EVERY]].mean(axis=1, dtype=np.float64)
+    some = np.unravel_index(np.flatnonzero(side)[::EVERY], side.shape)
+    light = plate[some].mean(axis=1, dtype=np.float64)
     least = max(float(light.mean()) * BLACK, NOTHING)
     return float(np.exp(np.log(np.maximum(light, least)).mean()))
 
 
 def _grain(plate: Float32, band: Band) -> float:
     """Deviation of the grain where the plate is calmest, and as a rule dark."""
-    green = np.ascontiguousarray(plate[..., 1])
-    off = np.abs(green - gaussian(green, 1.0, band.threads))
+    green = band.by_rows(np.positive, plate[..., 1])
+    off = band.by_rows(lambda seen, calm: np.abs(seen - calm), green, gaussian(green, 1.0, band.threads))
     columns, rows = (max(1, side // CELL) for side in reversed(off.shape))
     cells = cv2.resize(off, (columns, rows), interpolation=cv2.INTER_AREA)
     return float(np.percentile(cells, CALMEST)) * DEVIATION

@@ -85,10 +85,8 @@ def lens_blur(plate: Float32, band: Band) -> Float32:
     half = np.asarray(cv2.resize(stops, None, fx=fx, fy=fy, interpolation=cv2.INTER_AREA), np.float32)
     half = gaussian(half, max(4 * band.unit, 0.3), band.threads)
     levels.append(np.asarray(cv2.resize(half, (width, height), interpolation=cv2.INTER_LINEAR), np.float32))
-    texture = np.empty((height, width, 3), np.float32)
-    for i, channels in ((0, slice(0, 1)), (1, slice(1, 3))):
-        square = band.by_rows(lambda one, two: np.square(one - two), levels[i], levels[i + 1])
-        texture[..., channels] = square[..., None]
+    fine, coarse = (band.by_rows(lambda one, two: np.square(one - two), *pair) for pair in (levels[:2], levels[1:]))
+    texture = np.asarray(cv2.merge([fine, coarse, coarse]), np.float32)  # the third is one more than is asked for
     inside = (band.distance < -12 * band.unit) & band.observed
     along = np.abs(band.distance) < 8 * band.unit
     amount = np.minimum(_blur(grid, texture, inside, band.unit), _blur(grid, texture, along, band.unit))

@@ -49,8 +49,8 @@ def solve_alpha(plate: Float32, mask: Float32, settings: SolveSettings, threads:
     band = open_band(alpha, settings.reach, settings.depth, threads)
     if band is None or settings.detail <= 0:
         return alpha
-    seen = plate[band.crop].copy()
-    seen *= gain_of(seen, band)
+    gain = gain_of(plate[band.crop], band)
+    seen = band.by_rows(lambda part: part * gain, plate[band.crop])
     evidence = gather_evidence(seen, band)
     lens = lens_blur(seen, band)
     judged = drawn(judge_alpha(band, evidence, load_judge()), band, evidence, lens)
