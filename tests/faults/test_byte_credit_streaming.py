@@ -90,10 +90,7 @@ def test_pictures_go_up_and_results_come_back_and_the_spool_is_empty(broker, job
 def test_the_end_is_told_after_every_result_was_given(broker, job):
     broker.start()
     client = broker.client()
-    submit(client, "job", frames="1001-1002", **job)
-    upload(client, "job", [1001, 1002], b"x" * 100)
-    client.send(m.PutsDone("job"))
-    until(lambda: client.state("job") == "done")
+    results_ready(client, "job", [1001, 1002], job)
     assert not [message for message, _ in client.kept if isinstance(message, (m.Done, m.Give))]
     fetch(client, "job", [1001, 1002])
     assert isinstance(client.end_of("job"), m.Done)
@@ -102,10 +99,7 @@ def test_the_end_is_told_after_every_result_was_given(broker, job):
 def test_a_result_that_is_lost_in_the_spool_is_no_job_that_is_done(broker, job, folder):
     broker.start()
     client = broker.client()
-    submit(client, "job", frames="1001-1002", **job)
-    upload(client, "job", [1001, 1002], b"x" * 100)
-    client.send(m.PutsDone("job"))
-    until(lambda: client.state("job") == "done")
+    results_ready(client, "job", [1001, 1002], job)
     (lost,) = (folder / "s").glob("*/spool/job/*/matte.1002.exr")
     lost.unlink()
     assert sorted(fetch(client, "job", [1001])) == [1001]
@@ -211,10 +205,7 @@ def test_an_engine_that_dies_makes_no_frame_again_that_was_taken(broker, job, st
 def test_results_survive_a_server_that_is_killed(broker, job):
     broker.start()
     client = broker.client()
-    submit(client, "job", frames="1001-1002", **job)
-    upload(client, "job", [1001, 1002], b"x")
-    client.send(m.PutsDone("job"))
-    until(lambda: client.state("job") == "done")
+    results_ready(client, "job", [1001, 1002], job)
     broker.kill()
     broker.again()
     client = broker.client()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from typing import Any
 
 from . import need
+from .job_flags import at_least
 
 EVAL_EXAMPLES = """\
 examples:
@@ -22,9 +22,9 @@ SMALLEST = 16
 def add_parser(subparsers: Any) -> None:
     demo = subparsers.add_parser("demo", help="a first result, with nothing of your own")
     demo.add_argument("--out", default="mattebridge-demo", metavar="DIR", help="where everything goes")
-    demo.add_argument("--frames", type=_from(1), default=24, metavar="N", help="how many (24)")
-    demo.add_argument("--width", type=_from(SMALLEST), default=1920, metavar="PIXELS", help="1920")
-    demo.add_argument("--height", type=_from(SMALLEST), default=1080, metavar="PIXELS", help="1080")
+    demo.add_argument("--frames", type=at_least(1), default=24, metavar="N", help="how many (24)")
+    demo.add_argument("--width", type=at_least(SMALLEST), default=1920, metavar="PIXELS", help="1920")
+    demo.add_argument("--height", type=at_least(SMALLEST), default=1080, metavar="PIXELS", help="1080")
     evaluate = subparsers.add_parser(
         "eval",
         help="score an alpha against the truth",
@@ -41,15 +41,6 @@ def add_parser(subparsers: Any) -> None:
     evaluate.add_argument("--view", default="")
     evaluate.add_argument("--json", action="store_true", help="JSON on standard output")
     evaluate.add_argument("--csv", default="", metavar="FILE", help="CSV into a file; - is standard output")
-
-
-def _from(least: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is no number of {least} or more")
-        return int(text)
-
-    return number
 
 
 def run(args: argparse.Namespace) -> int:

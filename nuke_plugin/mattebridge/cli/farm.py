@@ -14,6 +14,7 @@ from ..frames import FrameSet
 from ..requests import plan_bytes
 from . import need, write_line
 from .connection import settings_of
+from .job_flags import at_least
 
 FARM_EXAMPLES = """\
 examples:
@@ -116,11 +117,13 @@ def _add_bundle(commands: Any) -> None:
     for flag, _, about in PATH_FLAGS:
         bundle.add_argument(f"--{flag}", default="", help=about)
     bundle.add_argument("--overwrite", action="store_true", help="replace files that were made otherwise")
-    bundle.add_argument("--version", type=_count, default=0, metavar="N", help="what {version} is (default: the next)")
+    bundle.add_argument(
+        "--version", type=at_least(0), default=0, metavar="N", help="what {version} is (default: the next)"
+    )
     bundle.add_argument("--name", default="", help="the job's name")
     bundle.add_argument("--command", dest="mattebridge", default="mattebridge", help="how workers call mattebridge")
     bundle.add_argument(
-        "--task-timeout", type=_count, default=0, metavar="S", help="default: ten times the expected time"
+        "--task-timeout", type=at_least(0), default=0, metavar="S", help="default: ten times the expected time"
     )
     comp = bundle.add_argument_group("a comp that needs the matte, as a last step of the job")
     comp.add_argument("--nuke-script", default="", metavar="FILE", help="the script; a Write of it is rendered")
@@ -137,19 +140,13 @@ def _add_submit(commands: Any) -> None:
     submit.add_argument("--shot", default="", help="OpenCue's shot")
     submit.add_argument("--user", default="", help="OpenCue's user (default: you)")
     submit.add_argument(
-        "--retries", type=_count, default=2, metavar="N", help="how often OpenCue tries a frame again (2)"
+        "--retries", type=at_least(0), default=2, metavar="N", help="how often OpenCue tries a frame again (2)"
     )
     submit.add_argument("--server", default="", metavar=SERVERS, help="what OpenCue's tasks give to farm task")
     submit.add_argument(
         "--print", dest="only_print", action="store_true", help="print OpenCue's job and submit nothing"
     )
     submit.add_argument("arguments", nargs="*", help="further arguments of `deadline bundle submit`, after --")
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of 0 or more")
-    return int(text)
 
 
 def _add_shot(parser: argparse.ArgumentParser) -> None:
@@ -161,7 +158,9 @@ def _add_shot(parser: argparse.ArgumentParser) -> None:
 
 def _add_engine(parser: argparse.ArgumentParser, device: str = "the bundle's, else cpu:0") -> None:
     parser.add_argument("--device", default="", metavar="cpu:0|cuda:0", help=f"default: {device}")
-    parser.add_argument("--threads", type=_count, default=0, metavar="N", help="threads of the engine (default: 2)")
+    parser.add_argument(
+        "--threads", type=at_least(0), default=0, metavar="N", help="threads of the engine (default: 2)"
+    )
     parser.add_argument("--models-dir", default="", metavar="DIR", help="folder of the weights")
 
 

@@ -5,12 +5,24 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
 from ..messages import JobRequest, ParamValue, PromptInfo
 from ..requests import make_request
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """The type of a flag that takes a whole number of ``least`` or more."""
+
+    def number(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is no number of {least} or more")
+        return int(text)
+
+    return number
 
 
 def add_connection_flags(parser: argparse.ArgumentParser, local: bool = False) -> None:

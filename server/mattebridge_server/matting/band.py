@@ -101,8 +101,7 @@ class Band:
         away = self.distance * np.float32(0.5 / (WIDEST_FEATHER * self.unit))
         plain = (self.distance > 0) & (self.mask > np.maximum(0.5 - away, FAINTEST))
         if plain.any():
-            # Not by `morphology`: this may be asked for on the threads that it would wait for.
-            plain = cv2.morphologyEx(plain.astype(np.uint8), cv2.MORPH_OPEN, disc(SPECK * self.unit)) > 0
+            plain = self.morphology(cv2.MORPH_OPEN, plain.astype(np.uint8), SPECK) > 0
         if not plain.any():
             return np.zeros(self.mask.shape, np.bool_)
         apart = cv2.distanceTransform((~plain).astype(np.uint8), cv2.DIST_L2, 5)

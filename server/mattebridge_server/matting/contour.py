@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from mattebridge_server.matting.band import SOFT_HIGH, SOFT_LOW, disc, ramp
+from mattebridge_server.matting.detail import around
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,14 +66,14 @@ def drawn(alpha: Float32, band: Band, evidence: Evidence, lens: Float32) -> Floa
 
     The mask is kept where the band is not open.
     """
-    if band.unit <= SMALL[0] or not band.open.any():
+    part = around(band.open, 0) if band.unit > SMALL[0] else None
+    if part is None:
         return alpha
-    rows, columns = (np.flatnonzero(band.open.any(axis=axis)) for axis in (1, 0))
-    part = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
     near = replace(band, mask=band.mask[part], distance=band.distance[part])
     misfit, deviation = evidence.maps["misfit"][part], _deviation(evidence, band.unit)[part]
     result = alpha.copy()
-    result[part] = _drawn(np.ascontiguousarray(alpha[part]), near, deviation, misfit, lens[part])
+    lines = _drawn(np.ascontiguousarray(alpha[part]), near, deviation, misfit, lens[part])
+    result[part] = np.where(band.open[part], lines, alpha[part])
     return result
 
 
@@ -94,11 +95,11 @@ def _drawn(alpha: Float32, band: Band, deviation: Float32, misfit: Float32, lens
     large = ramp(np.asarray((band.unit - SMALL[0]) / (SMALL[1] - SMALL[0])))
 
     def mixed(alpha: Float32, line: Float32, ragged: Float32, unsure: Float32, feathered: Flags, hairy: Float32,
-              lens: Float32, opened: Flags) -> Float32:  # fmt: skip
+              lens: Float32) -> Float32:  # fmt: skip
         share = np.maximum(np.where(feathered, 0, ragged), unsure) * (1 - hairy) * (1 - lens) * large
-        return np.where(opened, alpha + (line - alpha) * share, alpha)
+        return np.asarray(alpha + (line - alpha) * share, np.float32)
 
-    return band.by_rows(mixed, alpha, line, ragged, doubt.unsure, doubt.feathered, hairy, lens, band.open)
+    return band.by_rows(mixed, alpha, line, ragged, doubt.unsure, doubt.feathered, hairy, lens)
 
 
 def _line(alpha: Float32, band: Band, doubt: _Doubt) -> Float32:

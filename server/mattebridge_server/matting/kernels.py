@@ -54,7 +54,7 @@ def in_stripes(
 ) -> None:
     """Run ``kernel(first, last, *arguments)`` over ``count`` rows on ``threads`` threads.
 
-    The kernel may not share out work itself: it would wait for the threads that it occupies.
+    A kernel may share out work in its turn: whatever no thread is free for, who shares it out does alone.
     """
     edges = [count * i // stripes for i in range(stripes + 1)]
     spans = iter([(first, last) for first, last in pairwise(edges) if last > first])

@@ -162,12 +162,12 @@ def missing_frames(inputs: ShotInputs, role: str, frames: tuple[int, ...]) -> li
     return [frame for frame in frames if not exists(inputs.path(role, frame))]
 
 
-def exists(path: Path | None) -> TypeGuard[Path]:
+def exists(path: Path | None, least_bytes: int = 0) -> TypeGuard[Path]:
     """Whether there is a file as far as can be seen. Where a folder may not be searched the answer is yes: whoever
     opens the file then says why it cannot be read. A name that no disk can have is none.
     """
     try:
-        return path is not None and path.exists()
+        return path is not None and path.stat().st_size >= least_bytes
     except PermissionError:
         return True
     except (OSError, ValueError):

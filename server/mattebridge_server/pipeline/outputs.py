@@ -120,14 +120,7 @@ def key_on_disk(path: Path) -> str | None:
     """The key in a result's header; empty for a file that is not one of our results, None where there is none, or one
     without a byte: what a copy or a disk left that came to an end, and nothing that anybody could miss.
     """
-    return _attribute(path, KEY_ATTRIBUTE) if exists(path) and not _without_bytes(path) else None
-
-
-def _without_bytes(path: Path) -> bool:
-    try:
-        return path.stat().st_size == 0
-    except OSError:
-        return False
+    return _attribute(path, KEY_ATTRIBUTE) if exists(path, least_bytes=1) else None
 
 
 def _attribute(path: Path, name: str) -> str:
@@ -164,7 +157,7 @@ def _examine(
 
 def _existing(inputs: ShotInputs, role: str, frame: int) -> Path | None:
     path = inputs.path(role, frame)
-    return path if exists(path) and not _without_bytes(path) else None
+    return path if exists(path, least_bytes=1) else None
 
 
 def _at_version(inputs: ShotInputs, roles: Iterable[str], version: int) -> ShotInputs:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from functools import partial
+
 import cv2
 import numpy as np
 import pytest
@@ -45,3 +48,19 @@ def test_each_stripe_sees_its_rows_of_every_image_and_the_halo() -> None:
     index = np.arange(100)[:, None]
     np.testing.assert_array_equal(by_rows(1, rows_of, index, 2 * index, halo=7, dtype=np.int64), index)
     assert seen == [(0, 31), (18, 56), (43, 81), (68, 99)]
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_work_that_is_shared_out_may_share_out_work_in_its_turn(threads: int) -> None:
+    image = np.arange(64 * 8, dtype=np.float32).reshape(64, 8)
+    twice: list[np.ndarray] = []
+
+    def outer() -> None:
+        inner = partial(by_rows, threads, lambda part: part + 1)
+        twice.append(by_rows(threads, inner, image))
+
+    worker = threading.Thread(target=outer, daemon=True)
+    worker.start()
+    worker.join(20)
+    assert not worker.is_alive(), "a thread waits for one that waits for it"
+    assert np.array_equal(twice[0], image + 1)
